@@ -1,0 +1,3 @@
+module github.com/weftws/weft
+
+go 1.26

@@ -1,0 +1,37 @@
+package handler
+
+import (
+	"context"
+
+	"github.com/weftws/weft/subprotocol"
+)
+
+// A Handler does what the application does with one message.
+//
+// Handle runs on the goroutine that read the message; messages of one session are
+// handled one after the other, in order, while other sessions' messages are handled
+// at the same time. r and all that it points to are valid until Handle returns.
+// ctx ends with the session.
+//
+// An error is shown to the client where the sub-protocol can: the fields of a
+// *subprotocol.Error as they are, of any other error only that there was one. A panic ends the
+// session with status 1011, not the process.
+type Handler interface {
+	Handle(ctx context.Context, r Request) error
+}
+
+// HandlerFunc is a function that is a Handler.
+type HandlerFunc func(ctx context.Context, r Request) error
+
+// Handle calls f.
+func (f HandlerFunc) Handle(ctx context.Context, r Request) error { return f(ctx, r) }
+
+// Request is one message and the session that it came from.
+type Request struct {
+	Session *Session
+	Message *subprotocol.Message
+}
+
+// PathValue returns what the wildcard of that name matched in the pattern that
+// routed the message.
+func (r Request) PathValue(name string) string { return r.Message.PathValue(name) }

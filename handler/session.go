@@ -1,0 +1,4 @@
+package handler
+
+// Session is one client.
+type Session struct{}
