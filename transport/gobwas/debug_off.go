@@ -1,0 +1,5 @@
+//go:build !weftdebug
+
+package gobwas
+
+func scribble([]byte) {}

@@ -1,0 +1,146 @@
+// Package gobwas is WebSocket (RFC 6455) on the wire types, the masking and the upgrader of
+// github.com/gobwas/ws, with weft's own reading and writing of frames.
+//
+// # Use
+//
+// [New] makes a transport that serves requests of net/http and bare listeners, and
+// that dials:
+//
+//	ep := handler.NewEndpoint(gobwas.New(nil), h, handler.WithSubProtocols(raw.New(nil)))
+//	http.Handle("/ws", ep)
+//
+// # Options
+//
+// [Options] bounds what a peer may ask for and how long it may take. nil and zero
+// fields mean the defaults; every limit is on by default.
+//
+// # Semantics
+//
+// Each connection has one goroutine, which reads; it holds no buffer while nothing
+// comes. There is none for writing: whoever sends writes without waiting, header
+// and data in one system call, and a goroutine exists only while the peer takes
+// less than was sent. Control frames are answered at once, also between the
+// fragments of a message. Text is checked as it comes, and fails at the first byte
+// that no continuation could mend. Bytes that arrive together with the handshake
+// are the first that are read.
+//
+// TLS through [Options.TLS], or through transport.NewTLSListener under net/http,
+// works the same way. On a TLS connection that net/http has made by itself (ServeTLS,
+// ListenAndServeTLS) and on systems without non-blocking system calls a
+// goroutine of that one connection waits while bytes leave.
+//
+// A connection ends with a *transport.CloseError if the peer sent a close frame, else with
+// a *transport.EndError: StatusProtocolError, StatusInvalidPayloadData and
+// StatusMessageTooBig for broken rules, StatusPolicyViolation for a message that
+// took too long, StatusAbnormalClosure for a lost connection. What a peer
+// sends after Close was called on this side is dropped.
+//
+// Conns have Yield, Pause, Ping and RoundTrip. Compression is not offered yet.
+//
+// # Limits
+//
+// A message is bounded over all its fragments. A peer that does not read holds at
+// most one message in this process, besides the bytes that the kernel keeps. The
+// upgrade on a bare listener bounds the header's size and time; under net/http
+// the server's ReadHeaderTimeout and MaxHeaderBytes do.
+package gobwas
+
+import (
+	"crypto/tls"
+	"math"
+	"time"
+
+	"github.com/weftws/weft/transport"
+)
+
+// Options are the settings of a Transport. For each duration and size 0 means the
+// default; a negative one means no limit, where the comment says so.
+type Options struct {
+	// MaxMessageSize bounds an incoming message in bytes, over all its fragments;
+	// a longer one ends the connection with StatusMessageTooBig. The default is
+	// 64 KiB, negative means no limit: a single peer can then use all memory.
+	MaxMessageSize int
+
+	// HandshakeTimeout bounds a handshake, TLS included. The default is 10 s.
+	HandshakeTimeout time.Duration
+
+	// MaxHeaderBytes bounds the request on a bare listener, and the answer that Dial reads. The default
+	// is 8 KiB.
+	MaxHeaderBytes int
+
+	// MessageTimeout bounds the time from a message's first byte to its last. The
+	// default is 30 s, negative means no limit: a peer can then hold a part of
+	// a message for ever.
+	MessageTimeout time.Duration
+
+	// WriteTimeout is how long a peer may take nothing of what was sent to it. The
+	// default is 10 s, negative means no limit.
+	WriteTimeout time.Duration
+
+	// CloseTimeout bounds the end of a connection, from Close or from the peer's
+	// close frame. The default is 5 s.
+	CloseTimeout time.Duration
+
+	// PingInterval is the time between pings of the keep-alive. The default is
+	// 25 s, negative means none: a peer that vanishes is then noticed only by a
+	// failed write.
+	PingInterval time.Duration
+
+	// PongTimeout is how long the peer may be silent after such a ping. The
+	// default is 10 s.
+	PongTimeout time.Duration
+
+	// NotSentLowat bounds the bytes that the kernel keeps unsent for one
+	// connection, where it can (TCP_NOTSENT_LOWAT). The default is 16 KiB,
+	// negative leaves it to the kernel, which may then hold megabytes for each peer
+	// that does not read.
+	NotSentLowat int
+
+	// TLS makes Serve speak TLS on the listener that it is given. nil means plain.
+	TLS *tls.Config
+}
+
+// Transport is the gobwas transport. It is immutable and safe for concurrent use.
+type Transport struct{ opts Options }
+
+var (
+	_ transport.Transport      = (*Transport)(nil)
+	_ transport.ListenerServer = (*Transport)(nil)
+	_ transport.Dialer         = (*Transport)(nil)
+)
+
+// New returns a transport with a copy of opts; nil means the defaults.
+func New(opts *Options) *Transport {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	def(&o.MaxMessageSize, 64<<10, math.MaxInt)
+	def(&o.HandshakeTimeout, 10*time.Second, 10*time.Second)
+	def(&o.MaxHeaderBytes, 8<<10, 8<<10)
+	def(&o.MessageTimeout, 30*time.Second, 0)
+	def(&o.WriteTimeout, 10*time.Second, 0)
+	def(&o.CloseTimeout, 5*time.Second, 5*time.Second)
+	def(&o.PingInterval, 25*time.Second, 0)
+	def(&o.PongTimeout, 10*time.Second, 10*time.Second)
+	def(&o.NotSentLowat, 16<<10, 0)
+	return &Transport{opts: o}
+}
+
+// def sets a field that is 0 to its default, and one that is negative to off.
+func def[T int | time.Duration](field *T, standard, off T) {
+	switch {
+	case *field == 0:
+		*field = standard
+	case *field < 0:
+		*field = off
+	}
+}
+
+// Name returns "gobwas".
+func (t *Transport) Name() string { return "gobwas" }
+
+// Features reports messages with boundaries, text and binary.
+func (t *Transport) Features() transport.Features {
+	return transport.Features{Boundaries: true, Text: true, Binary: true}
+}

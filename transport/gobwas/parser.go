@@ -1,0 +1,301 @@
+package gobwas
+
+import (
+	"encoding/binary"
+	"math"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+	"github.com/weftws/weft/transport"
+)
+
+// violation is a rule that the peer broke, and the status that it is told.
+type violation struct {
+	status transport.StatusCode
+	text   string
+}
+
+func (v *violation) Error() string { return v.text }
+
+var (
+	errReservedLength = &violation{transport.StatusProtocolError, "64-bit frame length has its highest bit set"}
+	errLongLength     = &violation{transport.StatusProtocolError, "frame length is not in its shortest form"}
+	errFrameUTF8      = &violation{transport.StatusInvalidPayloadData, "text message is not UTF-8"}
+	errCloseLength    = &violation{transport.StatusProtocolError, "close frame has a body of one byte"}
+	errCloseCode      = &violation{transport.StatusProtocolError, "close frame has a code that may not be sent"}
+	errCloseUTF8      = &violation{transport.StatusInvalidPayloadData, "close reason is not UTF-8"}
+)
+
+// event is what the parser found: a whole message, or a control frame.
+type event struct {
+	op   ws.OpCode // OpText, OpBinary, OpPing, OpPong, OpClose; OpContinuation: nothing yet
+	data []byte    // valid until the next call
+}
+
+// parser turns bytes into messages and control frames (RFC 6455 section 5). It
+// does no I/O and may be given its input in pieces of any size; it keeps what it
+// has seen of a message, never more than that, and is the same for both sides.
+type parser struct {
+	limit int64 // of a message, over all its frames
+	state ws.State
+
+	// The message under way.
+	msgOp   ws.OpCode // 0: none
+	msg     []byte    // what has come of it, if it did not come in one piece
+	msgLen  int64     // with what the current frame announces
+	utf8    utf8Check
+	inFrame bool // inside the payload of a data frame:
+
+	fin    bool
+	masked bool
+	mask   [4]byte
+	pos    int   // in the mask
+	left   int64 // payload that has not come yet
+}
+
+// partial reports whether a message or a frame has begun and is not complete;
+// rest is what next has not consumed.
+func (d *parser) partial(rest int) bool { return d.msgOp != 0 || rest > 0 }
+
+// next consumes n bytes of p and returns what they complete. An event without an
+// op means that p holds nothing more that is complete; the rest, at most a header
+// and a control frame, must be given again with what follows. Payload is unmasked
+// in place; event.data may lie in p or in memory that detach hands over.
+func (d *parser) next(p []byte) (ev event, n int, err error) {
+	for {
+		if d.inFrame {
+			m, done, err := d.payload(p[n:])
+			n += m
+			if err != nil {
+				return ev, n, err
+			}
+			if !done {
+				return ev, n, nil
+			}
+			if d.fin {
+				ev, err := d.finish(d.msg)
+				return ev, n, err
+			}
+			continue
+		}
+		h, size, err := d.header(p[n:])
+		if err != nil || size == 0 {
+			return ev, n, err
+		}
+		if h.OpCode.IsControl() {
+			if len(p)-n-size < int(h.Length) {
+				return ev, n, nil
+			}
+			data := p[n+size : n+size+int(h.Length)]
+			n += size + len(data)
+			if h.Masked {
+				ws.Cipher(data, h.Mask, 0)
+			}
+			return event{h.OpCode, data}, n, nil
+		}
+		if err := d.begin(h); err != nil {
+			return ev, n, err
+		}
+		n += size
+		if h.Fin && d.msg == nil && d.msgLen == h.Length && int64(len(p)-n) >= h.Length {
+			// The usual case: the whole message lies in p.
+			data := p[n : n+int(h.Length)]
+			n += len(data)
+			d.inFrame = false
+			if h.Masked {
+				ws.Cipher(data, h.Mask, 0)
+			}
+			if d.msgOp == ws.OpText && !utf8.Valid(data) {
+				return ev, n, errFrameUTF8
+			}
+			ev = event{d.msgOp, data}
+			d.msgOp, d.msgLen = 0, 0
+			return ev, n, nil
+		}
+	}
+}
+
+// header parses and checks the frame header at the front of p. A size of 0 means
+// that it is not complete.
+func (d *parser) header(p []byte) (h ws.Header, size int, err error) {
+	if len(p) < 2 {
+		return h, 0, nil
+	}
+	h.Fin = p[0]&0x80 != 0
+	h.Rsv = p[0] >> 4 & 7
+	h.OpCode = ws.OpCode(p[0] & 0x0f)
+	h.Masked = p[1]&0x80 != 0
+	h.Length = int64(p[1] & 0x7f)
+
+	// What the first two bytes break is broken now, whatever follows.
+	check := h
+	if h.Length > 125 {
+		check.Length = math.MaxUint16 // any value over 125: control frames end here
+	}
+	if err := ws.CheckHeader(check, d.state); err != nil {
+		return h, 0, &violation{transport.StatusProtocolError, err.Error()}
+	}
+
+	size = 2
+	switch h.Length {
+	case 126:
+		if size += 2; len(p) < size {
+			return h, 0, nil
+		}
+		if h.Length = int64(binary.BigEndian.Uint16(p[2:])); h.Length < 126 {
+			return h, 0, errLongLength
+		}
+	case 127:
+		if size += 8; len(p) < size {
+			return h, 0, nil
+		}
+		v := binary.BigEndian.Uint64(p[2:])
+		if v > math.MaxInt64 {
+			return h, 0, errReservedLength
+		}
+		if h.Length = int64(v); h.Length <= math.MaxUint16 {
+			return h, 0, errLongLength
+		}
+	}
+	if h.Masked {
+		if size += 4; len(p) < size {
+			return h, 0, nil
+		}
+		copy(h.Mask[:], p[size-4:])
+	}
+	return h, size, nil
+}
+
+// begin starts the payload of a data frame, if it may begin.
+func (d *parser) begin(h ws.Header) error {
+	if h.Length > d.limit-d.msgLen {
+		return &violation{transport.StatusMessageTooBig, transport.ErrMessageTooBig.Error()}
+	}
+	if h.OpCode != ws.OpContinuation {
+		d.msgOp = h.OpCode
+		d.utf8 = utf8Check{}
+	}
+	d.msgLen += h.Length
+	if h.Fin {
+		d.state = d.state.Clear(ws.StateFragmented)
+	} else {
+		d.state = d.state.Set(ws.StateFragmented)
+	}
+	d.inFrame, d.fin, d.masked, d.mask, d.pos, d.left = true, h.Fin, h.Masked, h.Mask, 0, h.Length
+	return nil
+}
+
+// payload takes what p has of the current frame's payload into d.msg.
+func (d *parser) payload(p []byte) (n int, done bool, err error) {
+	n = int(min(int64(len(p)), d.left))
+	if n > 0 {
+		old := len(d.msg)
+		d.msg = appendGrow(d.msg, p[:n], d.msgLen)
+		chunk := d.msg[old:]
+		if d.masked {
+			ws.Cipher(chunk, d.mask, d.pos)
+		}
+		d.pos = (d.pos + n) & 3
+		d.left -= int64(n)
+		if d.msgOp == ws.OpText && !d.utf8.write(chunk) {
+			return n, false, errFrameUTF8
+		}
+	}
+	if d.left > 0 {
+		return n, false, nil
+	}
+	d.inFrame = false
+	return n, true, nil
+}
+
+func (d *parser) finish(data []byte) (event, error) {
+	if d.msgOp == ws.OpText && !d.utf8.complete() {
+		return event{}, errFrameUTF8
+	}
+	ev := event{d.msgOp, data}
+	d.msgOp, d.msgLen = 0, 0
+	return ev, nil
+}
+
+// release gives back the memory of the message that next has returned last.
+func (d *parser) release() {
+	if d.msgOp == 0 && d.msg != nil {
+		putPiece(d.msg)
+		d.msg = nil
+	}
+}
+
+// detach leaves that memory to whoever still reads from it.
+func (d *parser) detach() {
+	if d.msgOp == 0 {
+		d.msg = nil
+	}
+}
+
+// drop lets go of everything.
+func (d *parser) drop() { d.msg = nil }
+
+// appendGrow appends p to msg. The room grows with what has come, not with what
+// was announced; total, the length announced so far, only caps it.
+func appendGrow(msg, p []byte, total int64) []byte {
+	need := len(msg) + len(p)
+	if need > cap(msg) {
+		grown := getPiece(max(need, int(min(int64(2*cap(msg)), total))))
+		grown = append(grown, msg...)
+		putPiece(msg)
+		msg = grown
+	}
+	return append(msg, p...)
+}
+
+// parseClose reads the body of a close frame (section 5.5.1).
+func parseClose(p []byte) (*transport.CloseError, error) {
+	switch len(p) {
+	case 0:
+		return &transport.CloseError{Code: transport.StatusNoStatusReceived}, nil
+	case 1:
+		return nil, errCloseLength
+	}
+	code := transport.StatusCode(binary.BigEndian.Uint16(p))
+	if !code.Sendable() {
+		return nil, errCloseCode
+	}
+	if !utf8.Valid(p[2:]) {
+		return nil, errCloseUTF8
+	}
+	return &transport.CloseError{Code: code, Reason: string(p[2:])}, nil
+}
+
+// utf8Check checks text that comes in pieces, and fails at the first byte that no
+// continuation could make valid.
+type utf8Check struct {
+	pend [utf8.UTFMax]byte // the beginning of a rune
+	n    int
+}
+
+func (u *utf8Check) write(p []byte) bool {
+	for u.n > 0 && len(p) > 0 {
+		u.pend[u.n] = p[0]
+		u.n++
+		p = p[1:]
+		if utf8.FullRune(u.pend[:u.n]) {
+			if r, size := utf8.DecodeRune(u.pend[:u.n]); r == utf8.RuneError && size == 1 {
+				return false
+			}
+			u.n = 0
+		}
+	}
+	// A rune that is cut at the end waits for its rest.
+	for i := len(p) - 1; i >= 0 && i > len(p)-utf8.UTFMax; i-- {
+		if utf8.RuneStart(p[i]) {
+			if !utf8.FullRune(p[i:]) {
+				u.n = copy(u.pend[:], p[i:])
+				p = p[:i]
+			}
+			break
+		}
+	}
+	return utf8.Valid(p)
+}
+
+func (u *utf8Check) complete() bool { return u.n == 0 }

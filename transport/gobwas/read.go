@@ -1,0 +1,189 @@
+package gobwas
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"github.com/gobwas/ws"
+	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/internal/wire"
+)
+
+// read is the goroutine of a connection: it parses and delivers until the
+// connection ends, or until a Yield has started another one.
+func (c *conn) read() {
+	for {
+		for p := c.in.Bytes(); len(p) > 0; {
+			ev, n, err := c.dec.next(p)
+			c.in.Consume(n)
+			if err != nil {
+				c.violated(err)
+				return
+			}
+			p = p[n:]
+			switch ev.op {
+			case ws.OpContinuation:
+				p = nil // nothing that is complete
+			case ws.OpText, ws.OpBinary:
+				if !c.deliver(ev) {
+					return
+				}
+				c.dec.release()
+			case ws.OpPing:
+				c.mu.Lock()
+				c.pong = c.appendControl(c.pong[:0], ws.OpPong, ev.data)
+				c.flushControl()
+				c.mu.Unlock()
+			case ws.OpPong:
+				c.gotPong(ev.data)
+			case ws.OpClose:
+				c.closed(ev.data)
+				return
+			}
+		}
+		if err := c.fill(); err != nil {
+			c.lost(err)
+			return
+		}
+	}
+}
+
+// deliver gives a message to the receiver. It reports whether this goroutine is
+// still the reader.
+func (c *conn) deliver(ev event) bool {
+	if c.paused.Load() {
+		c.waitResume()
+	}
+	if c.stopped.Load() {
+		return true // read on, for the peer's close frame
+	}
+	typ := transport.MessageBinary
+	if ev.op == ws.OpText {
+		typ = transport.MessageText
+	}
+	turn := c.turn.Add(1)
+	c.recv.Receive(transport.Message{Type: typ, Data: ev.data})
+	scribble(ev.data)
+	c.alive.Store(true)
+	return c.turn.CompareAndSwap(turn, turn+1)
+}
+
+// Yield implements transport.Yielder.
+func (c *conn) Yield() bool {
+	turn := c.turn.Load()
+	if turn&1 == 0 || !c.turn.CompareAndSwap(turn, turn+1) {
+		return false
+	}
+	// The goroutine in Receive is no longer the reader; the memory that it still
+	// looks at is left to it.
+	c.in.Fork()
+	c.dec.detach()
+	go c.read()
+	return true
+}
+
+// fill reads more. A message that has begun must be complete in time.
+func (c *conn) fill() error {
+	if partial := c.dec.partial(c.in.Len()); partial != c.limited {
+		c.limited = partial
+		d := c.opts.MessageTimeout
+		if !partial {
+			d = 0
+		}
+		_ = c.s.Conn().SetReadDeadline(wire.Deadline(d))
+	}
+	err := c.s.Read(&c.in)
+	c.alive.Store(true)
+	return err
+}
+
+// lost ends the connection after a failed read.
+func (c *conn) lost(err error) {
+	if c.limited && errors.Is(err, os.ErrDeadlineExceeded) && !c.stopped.Load() {
+		c.fail(transport.StatusPolicyViolation, "message not complete in time", errSlow)
+		return
+	}
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	c.mu.Lock()
+	c.end(readError(err))
+	c.mu.Unlock()
+	c.finish()
+}
+
+var errSlow = &cause{"message not complete in time", transport.ErrTimeout}
+
+// violated ends the connection after the peer broke a rule.
+func (c *conn) violated(err error) {
+	status := transport.StatusProtocolError
+	text := err.Error()
+	if v, ok := errors.AsType[*violation](err); ok {
+		status = v.status
+		if status == transport.StatusMessageTooBig {
+			err = transport.ErrMessageTooBig
+		}
+	}
+	c.fail(status, text, err)
+}
+
+// fail sends a close frame, lets the peer read it, and ends.
+func (c *conn) fail(status transport.StatusCode, reason string, err error) {
+	c.mu.Lock()
+	c.end(&transport.EndError{Code: status, Err: err})
+	c.sendClose(status, reason)
+	c.mu.Unlock()
+	c.awaitFlush()
+	// A socket that is closed with unread bytes is reset, and the peer might never
+	// see the close frame: read on, and drop what comes.
+	_ = wire.CloseWrite(c.s.Conn())
+	c.drain()
+	c.finish()
+}
+
+// closed answers the peer's close frame (section 5.5.1) and ends.
+func (c *conn) closed(body []byte) {
+	ce, err := parseClose(body)
+	if err != nil {
+		c.violated(err)
+		return
+	}
+	c.mu.Lock()
+	c.end(ce)
+	c.sendClose(ce.Code, "")
+	c.mu.Unlock()
+	c.awaitFlush()
+	if c.client {
+		c.drain() // the server closes first (section 7.1.1)
+	}
+	c.finish()
+}
+
+// awaitFlush waits until the close frame has left the process, for CloseTimeout at
+// most.
+func (c *conn) awaitFlush() {
+	c.mu.Lock()
+	for c.waiting {
+		settled := c.settle()
+		c.mu.Unlock()
+		<-settled
+		c.mu.Lock()
+	}
+	c.mu.Unlock()
+}
+
+// maxDrain bounds what is read for nothing from a peer that broke a rule.
+const maxDrain = 32 << 20
+
+// drain reads until the peer closes its side; the close timer bounds it.
+func (c *conn) drain() {
+	_ = c.s.Conn().SetReadDeadline(wire.Deadline(c.opts.CloseTimeout))
+	for n := 0; n < maxDrain; {
+		n += c.in.Len()
+		c.in.Consume(c.in.Len())
+		if c.s.Read(&c.in) != nil {
+			return
+		}
+	}
+}
