@@ -1,0 +1,117 @@
+// Command chat is a room in a browser: open the page that it prints in two tabs
+// and talk. WebSocket carries the messages (transport/gobwas), each one is a small
+// JSON text (subprotocol/raw), and room.go is the application.
+package main
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/weftws/weft/handler"
+	"github.com/weftws/weft/subprotocol/raw"
+	"github.com/weftws/weft/transport/gobwas"
+)
+
+//go:embed page
+var page embed.FS
+
+// drainTime bounds the end: pages are told to go, then their connections end.
+const drainTime = 5 * time.Second
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix("chat: ")
+	addr := flag.String("addr", "127.0.0.1:8080", "loopback address to listen on, port 0 for any")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *addr, func(url string) { fmt.Println("Open", url, "in two tabs. Ctrl-C ends the chat.") }); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// run serves the chat until ctx is done and everyone was sent home. It calls ready
+// with the page's address as soon as a browser can open it.
+func run(ctx context.Context, addr string, ready func(url string)) error {
+	ln, err := listen(addr)
+	if err != nil {
+		return err
+	}
+	ep := newEndpoint(newRoom())
+	srv := &http.Server{Handler: newMux(ep), ReadHeaderTimeout: 10 * time.Second}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(ln) }()
+	ready("http://" + ln.Addr().String() + "/")
+
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+	}
+	end, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	return errors.Join(err, srv.Shutdown(end), ep.Shutdown(end))
+}
+
+// listen opens a loopback address; what stands in the way is one plain sentence.
+func listen(addr string) (net.Listener, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no address such as 127.0.0.1:8080", addr)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return nil, fmt.Errorf("%q is not on this machine alone: this example has no log-in, so it listens on 127.0.0.1 or [::1] only", addr)
+	}
+	ln, err := net.Listen("tcp", addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("port %s is taken: end the program that has it, or choose another with -addr 127.0.0.1:8081", port)
+	case err != nil:
+		return nil, fmt.Errorf("cannot listen on %s: %w", addr, err)
+	}
+	return ln, nil
+}
+
+func newEndpoint(h handler.Handler) *handler.Endpoint {
+	return handler.NewEndpoint(
+		gobwas.New(&gobwas.Options{MaxMessageSize: maxMessage}),
+		h,
+		handler.WithSubProtocols(raw.New(nil)),
+	)
+}
+
+func newMux(ep http.Handler) *http.ServeMux {
+	files, err := fs.Sub(page, "page")
+	if err != nil {
+		panic(err) // the folder is embedded
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/ws", ep)
+	mux.Handle("GET /", strict(http.FileServerFS(files)))
+	return mux
+}
+
+// strict lets the page load its own files and talk to its own server, and nothing
+// else: should a text ever be taken for markup, it could do no harm.
+func strict(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy",
+			"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "+
+				"base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-cache")
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,43 @@
+package interop
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Two tabs of a real browser talk to each other over the chat example. What they
+// look like is in artifacts/ afterwards.
+func TestInteropBrowser(t *testing.T) {
+	foreign(t)
+	t.Parallel()
+	artifacts, err := filepath.Abs("artifacts")
+	require.NoError(t, err)
+	require.NoError(t, os.MkdirAll(artifacts, 0o755))
+
+	bin := build(t, "../examples/chat")
+	chat := func(addr string) (*process, *url.URL) {
+		p := start(t, bin, "-addr", addr)
+		for _, word := range strings.Fields(p.line(t)) {
+			if u, err := url.Parse(word); err == nil && u.Scheme == "http" {
+				return p, u
+			}
+		}
+		require.FailNow(t, "the chat prints no address")
+		return nil, nil
+	}
+	first, page := chat("127.0.0.1:0")
+	script(t, map[string]func(*process){
+		"restart": func(browser *process) {
+			require.NoError(t, first.stop())
+			chat(page.Host)
+			_, err := fmt.Fprintln(browser.stdin, "restarted")
+			require.NoError(t, err)
+		},
+	}, "node", "js/chat.mjs", page.String(), artifacts)
+}
