@@ -1,0 +1,87 @@
+package transporttest
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/weftws/weft/transport"
+)
+
+// Benchmark measures round trips: the client sends a message, the server sends it
+// back from inside Receive, and the client sends the next when it has come. Time and
+// allocations are those of both sides together, through whatever the implementation
+// has between them; a run on the loopback says nothing about a network. Names are
+// the sizes in bytes.
+func Benchmark(b *testing.B, factory Factory) {
+	for _, size := range []int{16, 125, 1 << 10, 16 << 10, 60 << 10} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) { echo(b, factory, size) })
+	}
+}
+
+func echo(b *testing.B, factory Factory, size int) {
+	client := &bounce{got: make(chan int, 1), closed: make(chan struct{})}
+	server := &bounce{closed: make(chan struct{})}
+	s, err := factory(Setup{Acceptor: admitAll{server}, MaxMessageSize: defaultMaxMessage})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if s.Stop != nil {
+		defer s.Stop()
+	}
+	c, err := s.Dialer.Dial(b.Context(), s.URL, &s.DialConfig, client.open)
+	if err != nil {
+		b.Fatal(err)
+	}
+	out := []transport.Message{{Type: transport.MessageBinary, Data: make([]byte, size)}}
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	for b.Loop() {
+		if n, err := c.Write(out); n != 1 || err != nil {
+			b.Fatalf("Write took %d: %v", n, err)
+		}
+		select {
+		case n := <-client.got:
+			if n != size {
+				b.Fatalf("%d bytes came back, %d were sent", n, size)
+			}
+		case <-client.closed:
+			b.Fatal("the connection ended")
+		}
+	}
+	_ = c.Close(transport.StatusNormalClosure, "")
+	<-client.closed
+	<-server.closed
+}
+
+// bounce sends back what it receives, or counts it where got is set.
+type bounce struct {
+	conn   transport.Conn
+	batch  [1]transport.Message
+	got    chan int
+	closed chan struct{}
+}
+
+func (r *bounce) open(c transport.Conn) transport.Receiver {
+	r.conn = c
+	return r
+}
+
+func (r *bounce) Receive(m transport.Message) {
+	if r.got != nil {
+		r.got <- len(m.Data)
+		return
+	}
+	r.batch[0] = m
+	_, _ = r.conn.Write(r.batch[:])
+}
+
+func (r *bounce) Writable()    {}
+func (r *bounce) Closed(error) { close(r.closed) }
+
+// admitAll admits every handshake for one receiver.
+type admitAll struct{ r *bounce }
+
+func (a admitAll) Accept(*transport.Handshake) (transport.Admission, error) { return a, nil }
+func (a admitAll) SubProtocol() string                                      { return "" }
+func (a admitAll) Open(c transport.Conn) transport.Receiver                 { return a.r.open(c) }
+func (a admitAll) Abort(error)                                              {}
