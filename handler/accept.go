@@ -1,0 +1,268 @@
+package handler
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/transport"
+)
+
+// refusal is why a handshake was refused, for the statistics.
+type refusal uint8
+
+const (
+	refusedShutdown refusal = iota
+	refusedOrigin
+	refusedSubProtocol
+	refusedLimit
+	refusedHook
+	refusals
+)
+
+// Accept decides about a handshake: shutdown, origin, sub-protocol, the number of
+// sessions, then the hook of WithAccept. Transports call it; it makes the Endpoint
+// a transport.Acceptor.
+func (e *Endpoint) Accept(h *transport.Handshake) (transport.Admission, error) {
+	why, s, err := e.accept(h)
+	if err == nil {
+		e.counts.accepted.Add(1)
+		return (*admission)(s), nil
+	}
+	e.counts.refused[why].Add(1)
+	if hook := e.cfg.hooks.Refuse; hook != nil {
+		defer e.recoverHook(nil)
+		hook(h, err)
+	}
+	return nil, err
+}
+
+func (e *Endpoint) accept(h *transport.Handshake) (refusal, *Session, error) {
+	if e.sessions.isClosing() {
+		return refusedShutdown, nil, unavailable("this server is shutting down")
+	}
+	if err := e.cfg.checkOrigin(h); err != nil {
+		return refusedOrigin, nil, err
+	}
+	name, sp, err := e.negotiate(h.SubProtocols)
+	if err != nil {
+		return refusedSubProtocol, nil, err
+	}
+	s := e.newSession(h, name, sp)
+	if why, err := e.sessions.admit(s); err != nil {
+		s.cancel(err)
+		return why, nil, err
+	}
+	if err := e.ask(s, h); err != nil {
+		e.abandon(s, err)
+		return refusedHook, nil, err
+	}
+	if key := e.cfg.sessionKey; key != nil {
+		if !e.sessions.admitKey(s, key(s, h), e.cfg.perKey) {
+			err := &transport.Refusal{Status: http.StatusTooManyRequests, Text: "too many connections"}
+			e.abandon(s, err)
+			return refusedLimit, nil, err
+		}
+	}
+	return 0, s, nil
+}
+
+// unavailable is a refusal that invites to come again.
+func unavailable(text string) *transport.Refusal {
+	return &transport.Refusal{
+		Status: http.StatusServiceUnavailable, Text: text, Header: http.Header{"Retry-After": {"5"}},
+	}
+}
+
+// newSession makes a session that waits for its connection.
+func (e *Endpoint) newSession(h *transport.Handshake, name string, sp subprotocol.SubProtocol) *Session {
+	s := &Session{
+		endpoint: e,
+		framer:   sp.NewFramer(name, e.framerConfig()),
+		tally:    e.tallies.next(),
+		id:       rand.Text(),
+		path:     h.Path,
+		remote:   h.RemoteAddr,
+		protocol: name,
+		waiting:  true,
+	}
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	return s
+}
+
+// ask calls the hook of WithAccept. What it returns can be shown to the client.
+func (e *Endpoint) ask(s *Session, h *transport.Handshake) (err error) {
+	hook := e.cfg.accept
+	if hook == nil {
+		return nil
+	}
+	ok := false
+	defer func() {
+		if !ok {
+			e.hookPanicked(s, recover())
+			err = &transport.Refusal{Status: http.StatusInternalServerError, Text: "internal error"}
+		}
+	}()
+	ctx := h.Context
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	err = hook(ctx, s, h)
+	ok = true
+	if err == nil {
+		return nil
+	}
+	if r, ok := errors.AsType[*transport.Refusal](err); ok {
+		return r
+	}
+	return &transport.Refusal{Status: http.StatusForbidden, Text: "the connection was refused"}
+}
+
+// abandon lets go of a session that never opened.
+func (e *Endpoint) abandon(s *Session, err error) {
+	s.over(err)
+	s.in.Or(inStopped)
+	e.sessions.release(s)
+}
+
+// negotiate chooses the sub-protocol: the client's order decides among those that
+// the endpoint has (RFC 6455 section 4.2.2). name is what is announced.
+func (e *Endpoint) negotiate(offered []string) (name string, sp subprotocol.SubProtocol, err error) {
+	for _, name := range offered {
+		if sp, ok := e.byName[name]; ok {
+			return name, sp, nil
+		}
+	}
+	if len(offered) == 0 || e.cfg.withoutSubProtocol {
+		return "", e.cfg.subProtocols[0], nil
+	}
+	return "", nil, &transport.Refusal{Status: http.StatusBadRequest, Text: e.unknownSubProtocol}
+}
+
+// checkOrigin refuses requests that come from a page of another origin. A request
+// without Origin comes from no browser and passes.
+func (c *config) checkOrigin(h *transport.Handshake) error {
+	origins := h.Header.Values("Origin")
+	if len(origins) == 0 {
+		return nil
+	}
+	origin := origins[0]
+	if len(origins) == 1 && c.originAllowed(origin, h.Host) {
+		return nil
+	}
+	const limit = 200
+	shown := origin
+	if len(shown) > limit {
+		shown = shown[:limit] + "..."
+	}
+	return &transport.Refusal{
+		Status: http.StatusForbidden,
+		Text:   fmt.Sprintf("origin %q is not allowed here; the option handler.WithOrigins allows origins besides the server's own", shown),
+	}
+}
+
+func (c *config) originAllowed(origin, host string) bool {
+	if slices.Contains(c.origins, "*") {
+		return true
+	}
+	u, err := url.Parse(origin)
+	if err != nil || u.Host == "" {
+		return false
+	}
+	from := bareHost(u.Scheme, u.Host)
+	if from == bareHost(u.Scheme, host) {
+		return true
+	}
+	return slices.ContainsFunc(c.origins, func(pattern string) bool {
+		// A pattern with an IPv6 address is no valid glob for that address.
+		ok, _ := path.Match(pattern, from)
+		return ok || pattern == from
+	})
+}
+
+// bareHost is host in lower case and without the port that its scheme implies.
+func bareHost(scheme, host string) string {
+	host = strings.ToLower(host)
+	switch strings.ToLower(scheme) {
+	case "http", "ws":
+		return strings.TrimSuffix(host, ":80")
+	case "https", "wss":
+		return strings.TrimSuffix(host, ":443")
+	}
+	return host
+}
+
+// admission is a session that was admitted and is not open yet.
+type admission Session
+
+var _ transport.Admission = (*admission)(nil)
+
+// SubProtocol is what is announced.
+func (a *admission) SubProtocol() string { return a.protocol }
+
+// Open makes the session's connection known, and handles Connect for sub-protocols
+// that have none of their own.
+func (a *admission) Open(c transport.Conn) transport.Receiver {
+	s := (*Session)(a)
+	e := s.endpoint
+	s.mu.Lock()
+	s.conn = c
+	s.waiting = false
+	ended := s.phase == phaseClosed
+	if ended {
+		// It was closed while it was not open; nothing was sent.
+		code, reason := s.extra.code, s.extra.reason
+		s.mu.Unlock()
+		_ = c.Close(code, reason)
+	} else {
+		s.schedule()
+		s.mu.Unlock()
+	}
+	s.in.Or(inBusy)
+	e.sessions.open(s)
+	if h := e.cfg.hooks.Open; h != nil {
+		e.callHook(s, func() { h(s) })
+	}
+	s.begin()
+	s.finish()
+	return (*receiver)(s)
+}
+
+// begin handles a Connect that the client did not have to send.
+func (s *Session) begin() {
+	if s.endpoint.sessions.isClosing() {
+		s.stop(transport.StatusGoingAway, "shutting down", ErrShutdown)
+	}
+	if s.in.Load()&inStopped != 0 || s.framer.Features().Connect {
+		return
+	}
+	ok := false
+	defer func() {
+		if !ok {
+			s.crashed(recover())
+		}
+	}()
+	_ = s.connect(&subprotocol.Message{Kind: subprotocol.KindConnect})
+	ok = true
+}
+
+// Abort lets go of the session.
+func (a *admission) Abort(err error) {
+	s := (*Session)(a)
+	s.endpoint.counts.aborted.Add(1)
+	s.endpoint.abandon(s, &transport.EndError{Code: transport.StatusAbnormalClosure, Err: orUnknown(err)})
+}
+
+func orUnknown(err error) error {
+	if err == nil {
+		return errors.New("the handshake was not finished")
+	}
+	return err
+}

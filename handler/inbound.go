@@ -1,0 +1,444 @@
+package handler
+
+import (
+	"errors"
+	"net"
+	"runtime/debug"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/transport"
+)
+
+// The reader's role is Session.in: whoever sets inBusy decodes and handles, one
+// goroutine at a time, until it takes inBusy back. While it is handed over, later
+// Receives only copy into the window, and the goroutine that has the role works it
+// off before it gives the role back.
+const (
+	inBusy    = 1 << iota // somebody has the reader's role
+	inHanded              // it was handed over: there is a window; set and cleared under inMu or with the role
+	inEnded               // Closed came
+	inStopped             // nothing more is handled but Disconnect
+	inDone                // Disconnect is being handled, or was
+
+	inSeq = 1 << 8 // added by each Receive, so that the watchdog tells them apart
+)
+
+// errStopped ends a Decode whose session handles nothing more.
+var errStopped = errors.New("handler: session is closing")
+
+// receiver and sink keep what a transport and a framer call out of Session's
+// exported methods.
+type (
+	receiver Session
+	sink     Session
+)
+
+var (
+	_ transport.Receiver = (*receiver)(nil)
+	_ subprotocol.Sink   = (*sink)(nil)
+)
+
+// Receive handles one transport message, or leaves it to who has the role.
+func (r *receiver) Receive(m transport.Message) {
+	s := (*Session)(r)
+	for {
+		st := s.in.Load()
+		switch {
+		case st&inStopped != 0:
+			s.discard()
+			return
+		case st&inBusy != 0:
+			if s.take(m) {
+				return
+			}
+		case s.in.CompareAndSwap(st, (st+inSeq)|inBusy):
+			s.read(m)
+			return
+		}
+	}
+}
+
+// Writable lets the workers write again.
+func (r *receiver) Writable() {
+	s := (*Session)(r)
+	s.mu.Lock()
+	switch {
+	case s.writing:
+		s.writable = true
+	case s.waiting && s.conn != nil:
+		s.waiting = false
+		s.schedule()
+	}
+	s.mu.Unlock()
+}
+
+// Closed ends the session. The last one to have the reader's role handles Disconnect.
+func (r *receiver) Closed(err error) {
+	s := (*Session)(r)
+	if !s.over(err) {
+		return
+	}
+	for {
+		st := s.in.Load()
+		if !s.in.CompareAndSwap(st, st|inEnded|inBusy) {
+			continue
+		}
+		if st&inBusy == 0 {
+			s.finish()
+		}
+		return
+	}
+}
+
+// over ends the writer's side and the context. It reports whether that was to be
+// done.
+func (s *Session) over(err error) bool {
+	s.mu.Lock()
+	if s.phase == phaseOver {
+		s.mu.Unlock()
+		return false
+	}
+	s.phase = phaseOver
+	s.failWaiters()
+	if x := s.extra; x != nil && x.timer != nil {
+		x.timer.Stop()
+		x.timer = nil
+	}
+	d := s.dropQueue(DropClosed)
+	cause := s.cause(err)
+	s.mu.Unlock()
+	s.cancel(cause)
+	s.endpoint.sessions.hide(s)
+	s.dropped(d)
+	return true
+}
+
+// read has the reader's role, and gives it back.
+func (s *Session) read(m transport.Message) {
+	w := &s.endpoint.watchdog
+	slot := w.enter(s)
+	defer func() {
+		w.leave(slot)
+		s.finish()
+	}()
+	s.decode(m)
+}
+
+// decode handles what m holds. A panic, or a Goexit, ends the session and goes no further
+// than its own goroutine demands.
+func (s *Session) decode(m transport.Message) {
+	if s.in.Load()&inStopped != 0 {
+		s.discard()
+		return
+	}
+	ok := false
+	defer func() {
+		if !ok {
+			s.crashed(recover())
+		}
+	}()
+	s.tally.in(len(m.Data))
+	if err := s.framer.Decode(m, (*sink)(s)); err != nil && err != errStopped {
+		s.malformed(err)
+	}
+	ok = true
+}
+
+// finish handles what has come in meanwhile, then gives the reader's role back, or
+// handles Disconnect if the session is over.
+func (s *Session) finish() {
+	for {
+		st := s.in.Load()
+		switch {
+		case st&inHanded != 0:
+			if m, ok := s.nextInWindow(); ok {
+				s.decode(m)
+				expire(m.Data)
+			}
+		case st&inEnded != 0:
+			if s.in.CompareAndSwap(st, st|inStopped|inDone) {
+				s.disconnect()
+				return
+			}
+		case s.in.CompareAndSwap(st, st&^inBusy):
+			return
+		}
+	}
+}
+
+// window is what has come in while the reader's role was handed over.
+type window struct {
+	messages []transport.Message
+	bytes    int
+	paused   bool
+	room     sync.Cond
+}
+
+// take copies m into the window. It reports false if the reader's role is free again.
+func (s *Session) take(m transport.Message) bool {
+	s.inMu.Lock()
+	defer s.inMu.Unlock()
+	l := &s.endpoint.cfg.window
+	for {
+		st := s.in.Load()
+		if st&inStopped != 0 {
+			s.discard()
+			return true
+		}
+		if st&inBusy == 0 {
+			return false
+		}
+		if st&inHanded == 0 && !s.in.CompareAndSwap(st, st|inHanded) {
+			continue
+		}
+		w := s.win
+		if w == nil {
+			w = new(window)
+			w.room.L = &s.inMu
+			s.win = w
+		}
+		if len(w.messages) >= l.Messages || w.bytes >= l.Bytes {
+			w.room.Wait()
+			continue
+		}
+		w.messages = append(w.messages, transport.Message{Type: m.Type, Data: append([]byte(nil), m.Data...)})
+		w.bytes += len(m.Data)
+		if len(w.messages) >= l.Messages || w.bytes >= l.Bytes {
+			if p, ok := transport.As[transport.Pauser](s.conn); ok {
+				w.paused = true
+				p.Pause()
+				s.endpoint.counts.pauses.Add(1)
+			}
+		}
+		return true
+	}
+}
+
+// nextInWindow takes the first message out of the window. If there is none it ends
+// the hand-over.
+func (s *Session) nextInWindow() (transport.Message, bool) {
+	s.inMu.Lock()
+	defer s.inMu.Unlock()
+	w := s.win
+	if w == nil || len(w.messages) == 0 {
+		s.win = nil
+		s.in.And(^uint64(inHanded))
+		return transport.Message{}, false
+	}
+	m := w.messages[0]
+	w.messages[0] = transport.Message{}
+	w.messages = w.messages[1:]
+	w.bytes -= len(m.Data)
+	w.room.Broadcast()
+	l := &s.endpoint.cfg.window
+	if w.paused && len(w.messages) <= l.Messages/2 && w.bytes <= l.Bytes/2 {
+		w.paused = false
+		if p, ok := transport.As[transport.Pauser](s.conn); ok {
+			p.Resume()
+		}
+	}
+	return m, true
+}
+
+// handOver lets the transport go on reading while the Receive that the watchdog saw
+// as st still runs.
+func (s *Session) handOver(st uint64) {
+	s.inMu.Lock()
+	defer s.inMu.Unlock()
+	// The lock keeps that Receive from ending before Yield has returned, so that
+	// Yield can't hit a later one.
+	y, ok := transport.As[transport.Yielder](s.conn)
+	if ok && s.in.CompareAndSwap(st, st|inHanded) && y.Yield() {
+		s.endpoint.counts.yields.Add(1)
+	}
+}
+
+// discard counts a transport message that came too late to be handled.
+func (s *Session) discard() { s.endpoint.counts.discarded.Add(1) }
+
+// Emit handles one message of the client's. This is where the kinds that the
+// session itself answers branch off.
+func (k *sink) Emit(m *subprotocol.Message) error {
+	s := (*Session)(k)
+	if s.in.Load()&inStopped != 0 {
+		return errStopped
+	}
+	if !s.connected.Load() && m.Kind != subprotocol.KindConnect && m.Kind != subprotocol.KindHeartbeat {
+		return s.fail(&subprotocol.Error{Code: "not-connected", Text: "the first message must be a connect", Fatal: true})
+	}
+	switch m.Kind {
+	case subprotocol.KindConnect:
+		return s.connect(m)
+	case subprotocol.KindDisconnect:
+		s.parted = true
+		s.handle(m)
+		s.stop(transport.StatusNormalClosure, "", nil)
+		return errStopped
+	case subprotocol.KindHeartbeat:
+		if m.NeedReply {
+			_, _ = s.Send(&subprotocol.Message{Kind: subprotocol.KindHeartbeat})
+		}
+		return nil
+	default:
+		return s.handle(m)
+	}
+}
+
+// handle has the handler handle m and shows its error to the client. It returns
+// errStopped if that was the last message.
+func (s *Session) handle(m *subprotocol.Message) error {
+	err := s.endpoint.handler.Handle(s.ctx, Request{s, m})
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, net.ErrClosed) && s.in.Load()&(inStopped|inEnded) != 0 {
+		// The handler reports the end of its own session, which has a cause.
+		return nil
+	}
+	s.handlerError(m, err)
+	shown := subprotocol.Error{Code: "internal", Text: "the message could not be handled"}
+	if typed, ok := errors.AsType[*subprotocol.Error](err); ok {
+		shown = *typed
+	}
+	if shown.Receipt == "" {
+		shown.Receipt = m.Receipt
+	}
+	return s.fail(&shown)
+}
+
+// connect has the handler decide about the session. m is the client's Connect, or
+// one made for it where the sub-protocol has none.
+func (s *Session) connect(m *subprotocol.Message) error {
+	if s.connected.Load() {
+		return s.fail(&subprotocol.Error{Code: "connected", Text: "this session is connected already", Fatal: true})
+	}
+	if err := s.endpoint.handler.Handle(s.ctx, Request{s, m}); err != nil {
+		s.handlerError(m, err)
+		s.endpoint.counts.connectRefused.Add(1)
+		shown := subprotocol.Error{Code: "refused", Text: "the connection was refused"}
+		if typed, ok := errors.AsType[*subprotocol.Error](err); ok {
+			shown = *typed
+		}
+		shown.Fatal = true
+		if shown.Status == 0 {
+			shown.Status = transport.StatusPolicyViolation
+		}
+		return s.fail(&shown)
+	}
+	if s.framer.Features().Connect {
+		answer := subprotocol.Message{Kind: subprotocol.KindConnected, Version: m.Version, ID: s.id}
+		if _, err := s.reply(s.endpoint.pools.scratch(&answer)); err != nil {
+			s.endpoint.sessions.show(s)
+			s.stop(transport.StatusInternalError, "", err)
+			return errStopped
+		}
+	}
+	s.endpoint.sessions.show(s)
+	return nil
+}
+
+// disconnect ends the session: the handler sees Disconnect if it has accepted
+// Connect and not seen one, and the endpoint lets go.
+func (s *Session) disconnect() {
+	defer s.endpoint.ended(s)
+	if !s.connected.Load() || s.parted {
+		return
+	}
+	s.parted = true
+	ok := false
+	defer func() {
+		if !ok {
+			s.crashed(recover())
+		}
+	}()
+	m := &subprotocol.Message{Kind: subprotocol.KindDisconnect}
+	if err := s.endpoint.handler.Handle(s.ctx, Request{s, m}); err != nil {
+		s.handlerError(m, err)
+	}
+	ok = true
+}
+
+// malformed answers bytes that the framer could not make sense of.
+func (s *Session) malformed(err error) {
+	s.endpoint.counts.decodeErrors.Add(1)
+	typed, ok := errors.AsType[*subprotocol.Error](err)
+	if !ok {
+		s.stop(transport.StatusProtocolError, "", err)
+		return
+	}
+	_ = s.fail(typed)
+}
+
+// fail shows e to the client where the sub-protocol can, and closes after a fatal
+// one: then it returns errStopped.
+func (s *Session) fail(e *subprotocol.Error) error {
+	if s.framer.Features().Errors {
+		m := subprotocol.Message{
+			Kind: subprotocol.KindError, Receipt: e.Receipt, Subscription: e.Subscription, Error: e,
+		}
+		// What can't be sent was counted; a fatal error closes either way.
+		_, _ = s.reply(s.endpoint.pools.scratch(&m))
+	}
+	if !e.Fatal {
+		return nil
+	}
+	status := e.Status
+	if !status.Sendable() {
+		status = transport.StatusProtocolError
+	}
+	s.stop(status, closeReason(e.Text), e)
+	return errStopped
+}
+
+// stop handles nothing more and closes because of why.
+func (s *Session) stop(code transport.StatusCode, reason string, why error) {
+	s.in.Or(inStopped)
+	// An error says that the session is ending already.
+	_ = s.end(code, reason, why, false)
+}
+
+// closeReason shortens text to what a close frame has room for.
+func closeReason(text string) string {
+	if !utf8.ValidString(text) {
+		return ""
+	}
+	if len(text) <= transport.MaxCloseReason {
+		return text
+	}
+	n := transport.MaxCloseReason
+	for !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n]
+}
+
+// handlerError counts an error of the handler and tells the hook.
+func (s *Session) handlerError(m *subprotocol.Message, err error) {
+	e := s.endpoint
+	e.counts.handlerErrors.Add(1)
+	if h := e.cfg.hooks.HandlerError; h != nil {
+		defer e.recoverHook(s)
+		h(s, m, err)
+	}
+}
+
+// crashed ends the session after a panic with v, or a Goexit if v is nil.
+func (s *Session) crashed(v any) {
+	if v == nil {
+		v = errGoexit
+	}
+	e := s.endpoint
+	e.counts.panics.Add(1)
+	s.stop(transport.StatusInternalError, "internal error", errPanic)
+	if h := e.cfg.hooks.Panic; h != nil {
+		defer e.recoverHook(s)
+		h(s, v, debug.Stack())
+	}
+}
+
+var (
+	errGoexit = errors.New("handler: a handler called runtime.Goexit")
+	errPanic  = errors.New("a handler panicked")
+)

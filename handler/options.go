@@ -1,0 +1,227 @@
+package handler
+
+import (
+	"context"
+	"path"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/weftws/weft/codec"
+	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/transport"
+)
+
+// Option changes what an Endpoint does by default. Of two options that say
+// different things the later one holds.
+type Option interface{ apply(c *config) }
+
+type option func(*config)
+
+func (o option) apply(c *config) { o(c) }
+
+// config is what the options say.
+type config struct {
+	subProtocols       []subprotocol.SubProtocol
+	codecs             []codec.Codec
+	middleware         []func(Handler) Handler
+	origins            []string
+	accept             func(context.Context, *Session, *transport.Handshake) error
+	withoutSubProtocol bool
+	maxFrame           int
+	queue              Limits
+	window             Limits
+	overflow           OverflowPolicy
+	maxSessions        int
+	maxQueuedBytes     int64
+	perKey             int
+	sessionKey         func(*Session, *transport.Handshake) string
+	flushWorkers       int
+	slow               time.Duration
+	closeTimeout       time.Duration
+	shutdownSpread     time.Duration
+	hooks              Hooks
+}
+
+func defaults() config {
+	return config{
+		queue:          Limits{1024, 256 << 10},
+		window:         Limits{16, 64 << 10},
+		maxSessions:    65536,
+		maxQueuedBytes: 256 << 20,
+		flushWorkers:   runtime.GOMAXPROCS(0),
+		slow:           20 * time.Millisecond,
+		closeTimeout:   5 * time.Second,
+		shutdownSpread: time.Second,
+	}
+}
+
+// Limits bounds something in messages and in bytes, whichever is reached first.
+type Limits struct{ Messages, Bytes int }
+
+// positive panics if n is not.
+func positive[N int | int64 | time.Duration](name string, n N) N {
+	if n <= 0 {
+		panic("handler: " + name + " must be positive")
+	}
+	return n
+}
+
+// WithSubProtocols says which sub-protocols the endpoint speaks. It is required. The client's
+// order decides among those that both have; a client that asks for none gets the
+// first. Two that answer to the same name are a mistake and panic.
+func WithSubProtocols(s ...subprotocol.SubProtocol) Option {
+	return option(func(c *config) { c.subProtocols = append(c.subProtocols, s...) })
+}
+
+// WithCodecs says which codecs Session.Codec finds. The default is none.
+// The first one is for messages that name no content type.
+func WithCodecs(cs ...codec.Codec) Option {
+	return option(func(c *config) { c.codecs = append(c.codecs, cs...) })
+}
+
+// WithMiddleware wraps the handler. The first one is outermost: it sees a message
+// first and its error last. Several options add up. Connect and Disconnect pass
+// through it as every message does: for a Connect that it saw succeed it sees one
+// Disconnect.
+func WithMiddleware(m ...func(Handler) Handler) Option {
+	return option(func(c *config) { c.middleware = append(c.middleware, m...) })
+}
+
+// WithOrigins allows pages of other origins than the server's own to connect. A
+// pattern is a host, with :port unless that is the scheme's default, in the syntax of path.Match:
+// "example.com", "*.example.com", "localhost:*". "*" alone allows every
+// origin: then any page that a user visits can act as that user, wherever a cookie
+// or the network is what identifies them.
+//
+// By default a request passes if its Origin names the host that it was sent to, or
+// if it has no Origin, as browsers always do have one. A malformed pattern panics.
+func WithOrigins(patterns ...string) Option {
+	lower := make([]string, len(patterns))
+	for i, p := range patterns {
+		lower[i] = strings.ToLower(p)
+		if _, err := path.Match(lower[i], ""); err != nil {
+			panic("handler: WithOrigins: malformed pattern " + p)
+		}
+	}
+	return option(func(c *config) { c.origins = append(c.origins, lower...) })
+}
+
+// WithAccept has hook decide about each handshake that has passed all other
+// checks, before it is answered. It may set the session's user and values. A
+// *transport.Refusal is shown to the client as it is; any other error is 403
+// without its text, a panic 500.
+//
+// The default admits all. ctx ends when the client goes away; hook is called on many
+// goroutines at once and may wait as long as the transport's handshake time allows.
+func WithAccept(hook func(ctx context.Context, s *Session, h *transport.Handshake) error) Option {
+	return option(func(c *config) { c.accept = hook })
+}
+
+// WithoutSubProtocol admits clients that offer only sub-protocols that the
+// endpoint does not have: they are answered without one and get the endpoint's
+// first. By default they are refused with 400 and a text that names those it
+// has. RFC 6455 has clients fail such a connection, so it helps only lenient ones.
+func WithoutSubProtocol() Option {
+	return option(func(c *config) { c.withoutSubProtocol = true })
+}
+
+// WithMaxFrame bounds one frame of a sub-protocol in bytes; a larger one ends
+// its session with status 1009. The default is the sub-protocol's own. What a
+// transport carries as one message has the transport's limit besides.
+func WithMaxFrame(bytes int) Option {
+	positive("WithMaxFrame", bytes)
+	return option(func(c *config) { c.maxFrame = bytes })
+}
+
+// WithQueue bounds what is queued for one client. The default is 1024 messages and
+// 256 KiB. A message over the limit in bytes is accepted if nothing else is queued.
+// Low limits end sessions in bursts that a client could have taken; high ones let slow clients hold memory.
+func WithQueue(l Limits) Option {
+	positive("WithQueue: Messages", l.Messages)
+	positive("WithQueue: Bytes", l.Bytes)
+	return option(func(c *config) { c.queue = l })
+}
+
+// WithOverflow says what happens to a message for which there is no room. The default is
+// CloseOnOverflow. All others lose messages of a session that goes on: choose them
+// where a later message makes up for a lost one.
+func WithOverflow(p OverflowPolicy) Option {
+	return option(func(c *config) { c.overflow = p })
+}
+
+// WithWindow bounds what is read from one client while an earlier message is still
+// being handled; when it is full reading stops. The default is 16 messages and
+// 64 KiB, which the last message may exceed by its own size. Only slow handlers
+// use it; a high limit lets clients hold memory.
+func WithWindow(l Limits) Option {
+	positive("WithWindow: Messages", l.Messages)
+	positive("WithWindow: Bytes", l.Bytes)
+	return option(func(c *config) { c.window = l })
+}
+
+// WithMaxSessions bounds how many sessions there are at a time, those included
+// whose handshake is not answered yet and those whose Disconnect is still being handled. More are
+// refused with 503. The default is 65536. Each costs some kilobytes, mostly the
+// transport's, and a file descriptor.
+func WithMaxSessions(n int) Option {
+	positive("WithMaxSessions", n)
+	return option(func(c *config) { c.maxSessions = n })
+}
+
+// WithMaxQueuedBytes bounds what the queues of all sessions hold together. A
+// message over it overflows the session that it is for: see WithOverflow. What many sessions
+// have queued in common counts once. The default is 256 MiB. Messages that are
+// queued at the same instant may exceed it by their size.
+func WithMaxQueuedBytes(n int64) Option {
+	positive("WithMaxQueuedBytes", n)
+	return option(func(c *config) { c.maxQueuedBytes = n })
+}
+
+// WithSessionsPerKey bounds how many sessions there are with the same key; more are
+// refused with 429. A key of "" is not counted. It is off by default, because what
+// to count by is the application's: the user that WithAccept has set, or
+// the client's address. An address is shared by all who are behind one proxy.
+func WithSessionsPerKey(n int, key func(s *Session, h *transport.Handshake) string) Option {
+	positive("WithSessionsPerKey", n)
+	if key == nil {
+		panic("handler: WithSessionsPerKey without a key function")
+	}
+	return option(func(c *config) { c.perKey, c.sessionKey = n, key })
+}
+
+// WithFlushWorkers bounds how many goroutines write what is queued. They end when
+// there is nothing to write. The default is GOMAXPROCS; as a write never waits, more
+// gain nothing.
+func WithFlushWorkers(n int) Option {
+	positive("WithFlushWorkers", n)
+	return option(func(c *config) { c.flushWorkers = n })
+}
+
+// WithSlowHandler says after which time a handler is slow: between one and two
+// times d after it began, the transport goes on reading on another goroutine. 0 turns
+// that off: then pings wait for handlers. The default is 20 ms. A short time costs
+// processor time while messages are handled, a long one delays the answers to
+// pings.
+func WithSlowHandler(d time.Duration) Option {
+	return option(func(c *config) { c.slow = d })
+}
+
+// WithCloseTimeout bounds how long Session.Close sends what is queued. The default
+// is 5 s. The transport's own time for the close handshake comes on top.
+func WithCloseTimeout(d time.Duration) Option {
+	positive("WithCloseTimeout", d)
+	return option(func(c *config) { c.closeTimeout = d })
+}
+
+// WithShutdownSpread is over which time Shutdown spreads its closes, so that the
+// clients don't all come to the next server at once. The default is 1 s; it is never more
+// than half of the time that Shutdown's context leaves. 0 closes all at once.
+func WithShutdownSpread(d time.Duration) Option {
+	return option(func(c *config) { c.shutdownSpread = max(0, d) })
+}
+
+// WithHooks says who is told what happens. The default is nobody; Endpoint.Stats counts either way.
+func WithHooks(h Hooks) Option {
+	return option(func(c *config) { c.hooks = h })
+}

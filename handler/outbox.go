@@ -1,0 +1,529 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+
+	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/transport"
+)
+
+// Status is what became of a message that was to be sent.
+type Status uint8
+
+const (
+	// Sent: the transport has taken the message. That does not mean received.
+	Sent Status = iota + 1
+	// Queued: the message will be sent when those before it are, unless the
+	// session ends or an overflow policy drops it first.
+	Queued
+	// Dropped: the message will not be sent.
+	Dropped
+	// Closed: the session is ending or over.
+	Closed
+)
+
+// String returns "sent", "queued", "dropped" or "closed".
+func (s Status) String() string {
+	switch s {
+	case Sent:
+		return "sent"
+	case Queued:
+		return "queued"
+	case Dropped:
+		return "dropped"
+	case Closed:
+		return "closed"
+	default:
+		return "none"
+	}
+}
+
+// ErrQueueFull is returned for a message that was dropped because there was no room for it:
+// the session's own queue or that of all sessions together was full.
+var ErrQueueFull = errors.New("handler: queue is full")
+
+// errSessionClosed is what methods return that find the session ended.
+var errSessionClosed error = closedError{}
+
+type closedError struct{}
+
+func (closedError) Error() string { return "handler: session is closed" }
+func (closedError) Unwrap() error { return net.ErrClosed }
+
+// Send queues m for the client and never waits; the endpoint's workers write it
+// soon. m is the caller's again when Send returns. Messages that one goroutine
+// sends arrive in that order.
+//
+// The error is nil for Queued and Sent. For Closed it unwraps to net.ErrClosed. For
+// Dropped it is ErrQueueFull, or says why the sub-protocol can't express m. What
+// happens when the queue is full is the endpoint's overflow policy; a message over
+// the byte limit is accepted if nothing else is queued.
+func (s *Session) Send(m *subprotocol.Message) (Status, error) {
+	sc := s.endpoint.pools.scratch(m)
+	ent, err := s.encode(sc)
+	s.endpoint.pools.freeScratch(sc)
+	if err != nil {
+		return s.refuse(err)
+	}
+	return s.enqueue(ent)
+}
+
+// SendContext queues m for the client, and waits for room if the queue is full;
+// the overflow policy plays no part. Who waits longer comes first, though a Send
+// may pass. It returns nil when m is queued, the error of ctx if that ends
+// earlier, and one that unwraps to net.ErrClosed if the session does.
+//
+// A Handler that waits here for its own client slows that client's reading
+// down, which is often what is wanted.
+func (s *Session) SendContext(ctx context.Context, m *subprotocol.Message) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	sc := s.endpoint.pools.scratch(m)
+	ent, err := s.encode(sc)
+	s.endpoint.pools.freeScratch(sc)
+	if err != nil {
+		_, err = s.refuse(err)
+		return err
+	}
+	s.mu.Lock()
+	if s.phase != phaseOpen {
+		s.mu.Unlock()
+		s.free(&ent)
+		return errSessionClosed
+	}
+	if (s.extra == nil || len(s.extra.waiters) == 0) && s.patient(&ent) {
+		s.push(ent)
+		s.schedule()
+		s.mu.Unlock()
+		return nil
+	}
+	w := &waiter{ent, make(chan error, 1)}
+	x := s.more()
+	x.waiters = append(x.waiters, w)
+	s.mu.Unlock()
+
+	select {
+	case err := <-w.done:
+		return err
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	i := slices.Index(x.waiters, w)
+	if i < 0 {
+		s.mu.Unlock()
+		return <-w.done
+	}
+	x.waiters = slices.Delete(x.waiters, i, i+1)
+	s.admitWaiters()
+	s.schedule()
+	s.mu.Unlock()
+	s.free(&w.entry)
+	return ctx.Err()
+}
+
+// waiter is one SendContext that waits for room.
+type waiter struct {
+	entry entry
+	done  chan error
+}
+
+// Reply sends m to the client whose message is being handled. If nothing is queued
+// it is written at once, on this goroutine and without waiting for the client;
+// else it is queued behind the rest, as Send does. A Kind of 0 becomes KindReply.
+// m is the caller's again when Reply returns. r.Message itself may be changed and
+// sent back.
+func (r Request) Reply(m *subprotocol.Message) (Status, error) {
+	sc := r.Session.endpoint.pools.scratch(m)
+	if sc.msg.Kind == 0 {
+		sc.msg.Kind = subprotocol.KindReply
+	}
+	return r.Session.reply(sc)
+}
+
+// reply sends the message in sc, and frees sc.
+func (s *Session) reply(sc *scratch) (Status, error) {
+	p := &s.endpoint.pools
+	s.mu.Lock()
+	if s.phase == phaseOpen && s.queued == 0 && !s.writing && !s.waiting {
+		s.writing = true
+		s.writable = false
+		s.mu.Unlock()
+		return s.writeNow(sc)
+	}
+	s.mu.Unlock()
+	ent, err := s.encode(sc)
+	p.freeScratch(sc)
+	if err != nil {
+		return s.refuse(err)
+	}
+	return s.enqueue(ent)
+}
+
+// writeNow writes the message in sc. The caller has set writing.
+func (s *Session) writeNow(sc *scratch) (Status, error) {
+	p := &s.endpoint.pools
+	var taken int
+	b, typ, err := s.framer.Append(sc.buf[:0], &sc.msg)
+	encoded := err == nil
+	if encoded {
+		sc.buf = b
+		sc.batch[0] = transport.Message{Type: typ, Data: b}
+		taken, err = s.conn.Write(sc.batch[:])
+	}
+	var ent entry
+	if err == nil && taken == 0 {
+		ent = entry{buf: p.buffer(b), typ: typ, key: s.conflationKey(sc)}
+	}
+	p.freeScratch(sc)
+
+	s.mu.Lock()
+	status := Sent
+	switch {
+	case err != nil && encoded && errors.Is(err, net.ErrClosed):
+		status = Closed
+	case err != nil:
+		status = Dropped
+	case taken > 0:
+		s.tally.out(1, len(b))
+	case s.phase >= phaseClosed:
+		status, err = Closed, errSessionClosed
+	default:
+		status = Queued
+		s.putBack(&ent)
+		s.wait()
+	}
+	var d Drop
+	if status == Closed {
+		s.free(&ent)
+		s.lost()
+		d = s.dropQueue(DropClosed)
+	}
+	s.wrote()
+	s.dropped(d)
+	if status == Dropped {
+		s.dropped(Drop{DropUnsendable, 1, len(b)})
+	}
+	return status, err
+}
+
+// encode makes an entry of the message in sc.
+func (s *Session) encode(sc *scratch) (entry, error) {
+	b, typ, err := s.framer.Append(sc.buf[:0], &sc.msg)
+	if err != nil {
+		return entry{}, err
+	}
+	sc.buf = b
+	return entry{buf: s.endpoint.pools.buffer(b), typ: typ, key: s.conflationKey(sc)}, nil
+}
+
+func (s *Session) conflationKey(sc *scratch) string {
+	if key := s.endpoint.cfg.overflow.key; key != nil {
+		return key(&sc.msg)
+	}
+	return ""
+}
+
+// refuse counts a message that could not be encoded.
+func (s *Session) refuse(err error) (Status, error) {
+	s.dropped(Drop{Reason: DropUnsendable, Messages: 1})
+	return Dropped, err
+}
+
+// free lets go of what e holds.
+func (s *Session) free(e *entry) {
+	s.endpoint.pools.freeBuffer(e.buf)
+	*e = entry{}
+}
+
+// enqueue queues e or does what the overflow policy says.
+func (s *Session) enqueue(e entry) (Status, error) {
+	s.mu.Lock()
+	if s.phase != phaseOpen {
+		s.mu.Unlock()
+		s.free(&e)
+		return Closed, errSessionClosed
+	}
+	if s.fits(e.size()) && s.fitsAll(&e) {
+		s.push(e)
+		s.schedule()
+		s.mu.Unlock()
+		return Queued, nil
+	}
+	return s.overflow(e)
+}
+
+// fits reports whether the session's own limits have room for size bytes more. It
+// is called with mu held, as are all below that don't say otherwise.
+func (s *Session) fits(size int) bool {
+	l := &s.endpoint.cfg.queue
+	return s.queued == 0 || int(s.queued) < l.Messages && s.bytes+size <= l.Bytes
+}
+
+// fitsAll reports whether the limit over all sessions has room for e.
+func (s *Session) fitsAll(e *entry) bool {
+	cost := e.cost()
+	if e.form != nil && e.form.refs.Load() == 0 {
+		cost += int64(len(e.form.shared.Data()))
+	}
+	return s.endpoint.queuedBytes.Load()+cost <= s.endpoint.cfg.maxQueuedBytes
+}
+
+// patient is fits for who waits: a session with nothing queued is not held up by
+// the others, because the message that waits is in memory either way.
+func (s *Session) patient(e *entry) bool {
+	return s.queued == 0 || s.fits(e.size()) && s.fitsAll(e)
+}
+
+// push appends e to the queue.
+func (s *Session) push(e entry) {
+	s.count(&e)
+	s.grow()
+	s.ring.pushBack(e)
+}
+
+// putBack queues e, whose Write was refused, in front of what came meanwhile.
+func (s *Session) putBack(e *entry) {
+	s.count(e)
+	s.grow()
+	s.ring.pushFront(*e)
+}
+
+func (s *Session) count(e *entry) {
+	s.queued++
+	s.bytes += e.size()
+	s.endpoint.queuedBytes.Add(e.cost())
+	if e.form != nil {
+		e.form.hold()
+	}
+}
+
+// discount takes e, which has left the queue for good, out of all sums and frees
+// it.
+func (s *Session) discount(e *entry) {
+	s.queued--
+	s.bytes -= e.size()
+	s.endpoint.queuedBytes.Add(-e.cost())
+	if e.form != nil {
+		e.form.release()
+	}
+	s.free(e)
+}
+
+// grow makes room for one more entry in the ring.
+func (s *Session) grow() {
+	p := &s.endpoint.pools
+	old := s.ring
+	if old == nil {
+		s.ring = p.ring(minRing)
+		return
+	}
+	if old.n < len(old.e) {
+		return
+	}
+	s.ring = p.ring(2 * len(old.e))
+	for old.n > 0 {
+		s.ring.pushBack(old.popFront())
+	}
+	p.freeRing(old)
+}
+
+// shrink gives an empty ring back.
+func (s *Session) shrink() {
+	if s.ring != nil && s.ring.n == 0 {
+		s.endpoint.pools.freeRing(s.ring)
+		s.ring = nil
+	}
+}
+
+// dropQueue drops what is queued and not being written. The caller reports the
+// result with dropped once it has released mu.
+func (s *Session) dropQueue(reason DropReason) Drop {
+	d := Drop{Reason: reason}
+	if s.ring == nil {
+		return d
+	}
+	for s.ring.n > 0 {
+		e := s.ring.popFront()
+		d.Messages++
+		d.Bytes += e.size()
+		s.discount(&e)
+	}
+	s.shrink()
+	return d
+}
+
+// dropped counts d and tells the hook. It is called without mu.
+func (s *Session) dropped(d Drop) {
+	if d.Messages == 0 {
+		return
+	}
+	e := s.endpoint
+	e.counts.dropped[d.Reason].Add(uint64(d.Messages))
+	if h := e.cfg.hooks.Drop; h != nil {
+		defer e.recoverHook(s)
+		h(s, d)
+	}
+}
+
+// wait records that a Write took less than all.
+func (s *Session) wait() {
+	s.waiting = !s.writable
+	s.writable = false
+}
+
+// schedule hands the session to the flush workers if there is something to write.
+func (s *Session) schedule() {
+	if s.queued == 0 || s.scheduled || s.writing || s.waiting || s.phase >= phaseClosed {
+		return
+	}
+	s.scheduled = true
+	s.endpoint.flusher.add(s)
+}
+
+// wrote ends a time of writing: it hands what is left to the workers, or goes on
+// closing. It is called with mu held and releases it.
+func (s *Session) wrote() {
+	s.writing = false
+	s.shrink()
+	if s.phase == phaseDraining && s.queued == 0 {
+		s.hangUp()
+		return
+	}
+	s.schedule()
+	s.mu.Unlock()
+}
+
+// admitWaiters queues what waits for room, as far as there is any.
+func (s *Session) admitWaiters() {
+	x := s.extra
+	if x == nil || s.phase != phaseOpen {
+		return
+	}
+	n := 0
+	for n < len(x.waiters) && s.patient(&x.waiters[n].entry) {
+		w := x.waiters[n]
+		s.push(w.entry)
+		w.done <- nil
+		n++
+	}
+	x.waiters = slices.Delete(x.waiters, 0, n)
+	if len(x.waiters) == 0 {
+		x.waiters = nil
+	}
+}
+
+// failWaiters ends all SendContexts.
+func (s *Session) failWaiters() {
+	if s.extra == nil {
+		return
+	}
+	for _, w := range s.extra.waiters {
+		s.free(&w.entry)
+		w.done <- errSessionClosed
+	}
+	s.extra.waiters = nil
+}
+
+// maxRounds is how many batches a worker writes before other sessions have their
+// turn.
+const maxRounds = 4
+
+// flush writes what is queued. The workers call it, without mu.
+func (s *Session) flush() {
+	s.mu.Lock()
+	s.scheduled = false
+	if s.writing || s.waiting || s.queued == 0 || s.phase >= phaseClosed {
+		s.mu.Unlock()
+		return
+	}
+	s.writing = true
+	f := s.endpoint.pools.flight()
+	var drops [2]Drop
+	for range maxRounds {
+		if s.waiting || s.ring == nil || s.ring.n == 0 || s.phase >= phaseClosed {
+			break
+		}
+		s.writeBatch(f, &drops)
+	}
+	s.wrote()
+	s.endpoint.pools.flights.Put(f)
+	for _, d := range drops {
+		s.dropped(d)
+	}
+}
+
+// writeBatch writes the front of the queue, and releases mu meanwhile.
+func (s *Session) writeBatch(f *flight, drops *[2]Drop) {
+	k := min(s.ring.n, maxBatch)
+	for i := range k {
+		f.entries[i] = s.ring.popFront()
+	}
+	s.shrink()
+	s.writable = false
+	s.mu.Unlock()
+
+	for i := range k {
+		f.messages[i] = f.entries[i].message()
+	}
+	n, err := s.conn.Write(f.messages[:k])
+	n = max(0, min(n, k))
+	clear(f.messages[:k])
+
+	s.mu.Lock()
+	bytes := 0
+	for i := range n {
+		bytes += f.entries[i].size()
+		s.discount(&f.entries[i])
+	}
+	s.tally.out(n, bytes)
+	if err != nil && n < k {
+		if errors.Is(err, net.ErrClosed) {
+			s.lost()
+			s.lose(f.entries[n:k], &drops[0])
+			d := s.dropQueue(DropClosed)
+			drops[0].Messages += d.Messages
+			drops[0].Bytes += d.Bytes
+			return
+		}
+		drops[1].Reason = DropUnsendable
+		drops[1].Messages++
+		drops[1].Bytes += f.entries[n].size()
+		s.discount(&f.entries[n])
+		n++
+	}
+	if s.phase >= phaseClosed {
+		s.lose(f.entries[n:k], &drops[0])
+		return
+	}
+	for i := k - 1; i >= n; i-- {
+		s.grow()
+		s.ring.pushFront(f.entries[i])
+		f.entries[i] = entry{}
+	}
+	if err == nil && n < k {
+		s.wait()
+	}
+	s.admitWaiters()
+}
+
+// lost records that the connection takes nothing any more; Closed is to follow.
+func (s *Session) lost() {
+	if s.phase < phaseClosed {
+		s.phase = phaseClosed
+		s.failWaiters()
+	}
+}
+
+// lose drops entries of a flight that can't be sent any more.
+func (s *Session) lose(entries []entry, d *Drop) {
+	d.Reason = DropClosed
+	for i := range entries {
+		d.Messages++
+		d.Bytes += entries[i].size()
+		s.discount(&entries[i])
+	}
+}

@@ -1,0 +1,144 @@
+package handler
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/transport"
+)
+
+// maxForms bounds the encodings that a Publication keeps.
+const maxForms = 4
+
+// Publication is one message on its way to many sessions. What the receivers have
+// in common is encoded once for each form that their sub-protocols have (at most
+// four; those of a fifth are encoded one by one), and once more by each transport.
+// The encodings live as long as the Publication. It is safe for concurrent use and
+// may go to sessions of several endpoints.
+type Publication struct {
+	msg   subprotocol.Message
+	forms [maxForms]atomic.Pointer[sharedForm]
+	mu    sync.Mutex // held to add a form
+}
+
+// sharedForm is the common part of a publication for framers of one form.
+type sharedForm struct {
+	key    any
+	shared *transport.Shared
+	err    error
+
+	// While anything is queued that refers to it, its bytes count in the sum of
+	// the endpoint that encoded it.
+	owner *Endpoint
+	refs  atomic.Int64
+}
+
+func (f *sharedForm) hold() {
+	if f.refs.Add(1) == 1 {
+		f.owner.queuedBytes.Add(int64(len(f.shared.Data())))
+	}
+}
+
+func (f *sharedForm) release() {
+	if f.refs.Add(-1) == 0 {
+		f.owner.queuedBytes.Add(-int64(len(f.shared.Data())))
+	}
+}
+
+// NewPublication copies m, which becomes a Deliver. Its Subscription and ID are
+// each receiver's, and what Session.Publish says.
+func NewPublication(m *subprotocol.Message) *Publication {
+	p := &Publication{msg: *m.Clone()}
+	p.msg.Kind = subprotocol.KindDeliver
+	p.msg.Subscription, p.msg.ID = "", ""
+	return p
+}
+
+// form returns the common part for framers of the form key, and has f encode it the first
+// time. It returns nil if p keeps too many forms already.
+func (p *Publication) form(e *Endpoint, key any, f subprotocol.Framer, split subprotocol.Splitter) *sharedForm {
+	if found := p.find(key); found != nil {
+		return found
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if found := p.find(key); found != nil {
+		return found
+	}
+	for i := range p.forms {
+		if p.forms[i].Load() != nil {
+			continue
+		}
+		n := &sharedForm{key: key, owner: e}
+		var data []byte
+		var typ transport.MessageType
+		if split != nil {
+			data, typ, n.err = split.AppendTail(nil, &p.msg)
+		} else {
+			data, typ, n.err = f.Append(nil, &p.msg)
+		}
+		n.shared = transport.NewShared(typ, data)
+		p.forms[i].Store(n)
+		return n
+	}
+	return nil
+}
+
+func (p *Publication) find(key any) *sharedForm {
+	for i := range p.forms {
+		f := p.forms[i].Load()
+		if f == nil {
+			return nil
+		}
+		if f.key == key {
+			return f
+		}
+	}
+	return nil
+}
+
+// Publish queues p for this session, as Send does. subscription and id
+// are this receiver's, both "" where the sub-protocol has no subscriptions.
+func (s *Session) Publish(p *Publication, subscription, id string) (Status, error) {
+	e := s.endpoint
+	sc := e.pools.scratch(&p.msg)
+	sc.msg.Subscription, sc.msg.ID = subscription, id
+	ent, err := s.encodePublication(sc, p)
+	e.pools.freeScratch(sc)
+	if err != nil {
+		return s.refuse(err)
+	}
+	return s.enqueue(ent)
+}
+
+func (s *Session) encodePublication(sc *scratch, p *Publication) (entry, error) {
+	e := s.endpoint
+	former, ok := s.framer.(subprotocol.Former)
+	if !ok {
+		return s.encode(sc)
+	}
+	split, _ := s.framer.(subprotocol.Splitter)
+	if split == nil && (sc.msg.Subscription != "" || sc.msg.ID != "") && s.framer.Features().Subscriptions {
+		return s.encode(sc)
+	}
+	f := p.form(e, former.Form(), s.framer, split)
+	if f == nil {
+		return s.encode(sc)
+	}
+	if f.err != nil {
+		return entry{}, f.err
+	}
+	ent := entry{form: f, typ: f.shared.Type(), key: s.conflationKey(sc)}
+	if split != nil {
+		b, err := split.AppendHead(sc.buf[:0], &sc.msg)
+		if err != nil {
+			return entry{}, err
+		}
+		sc.buf = b
+		if len(b) > 0 {
+			ent.buf = e.pools.buffer(b)
+		}
+	}
+	return ent, nil
+}
