@@ -154,6 +154,7 @@ func (e *end) Receive(m transport.Message) {
 	defer e.mu.Unlock()
 	if e.active == me {
 		e.active = 0
+		e.note()
 	}
 }
 

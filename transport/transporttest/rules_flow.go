@@ -118,15 +118,10 @@ func writableInReceive(k *kit) {
 func exactlyOnce(k *kit) {
 	// y is held up again and again, so that a Write is cut short at many places.
 	var mu sync.Mutex
-	var holds []*hold
-	stallAt := map[int]bool{0: true}
+	holds := make(map[int]*hold) // by the number of the message
 	x, y := k.pair(hooks{}, hooks{receive: func(_ *end, i int, _ transport.Message) {
 		mu.Lock()
-		var h *hold
-		if stallAt[i] {
-			h = k.hold()
-			holds = append(holds, h)
-		}
+		h := holds[i]
 		mu.Unlock()
 		if h != nil {
 			h.wait()
@@ -134,9 +129,9 @@ func exactlyOnce(k *kit) {
 	}})
 	var taken []transport.Message
 	for range 4 {
-		before := len(taken)
+		before, h := len(taken), k.hold()
 		mu.Lock()
-		stallAt[before] = true
+		holds[before] = h
 		mu.Unlock()
 		m := k.message(before, 10)
 		if x.send(m) < 1 {
@@ -147,11 +142,7 @@ func exactlyOnce(k *kit) {
 			k.fatalf("%s: message %d has not come", y.name, before)
 		}
 		taken = append(taken, x.fill(len(taken))...)
-		mu.Lock()
-		for _, h := range holds {
-			h.release()
-		}
-		mu.Unlock()
+		h.release()
 		if !x.waitWritable() {
 			return
 		}
