@@ -128,7 +128,9 @@ func (p *process) line(t *testing.T) string {
 	t.Helper()
 	select {
 	case l, ok := <-p.lines:
-		require.True(t, ok, "the program ended: %v\n%s", p.stop(), p.errs.Bytes())
+		if !ok {
+			require.FailNow(t, "the program ended", "%v\n%s", p.stop(), p.errs.Bytes())
+		}
 		return l
 	case <-time.After(patience):
 		require.FailNow(t, "the program says nothing")

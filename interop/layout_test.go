@@ -31,12 +31,12 @@ type rule struct {
 }
 
 var rules = []rule{
-	{place(`transport|codec`), nil},
+	{place(`codec|transport/internal/.*`), nil},
+	{place(`transport`), []string{"transport/internal/..."}}, // parts of its own, for its implementations too
 	{place(`subprotocol`), []string{"transport"}},
 	{place(`transport/transporttest`), []string{"transport"}},
 	{place(`subprotocol/subprotocoltest`), []string{"transport", "subprotocol"}},
 	{place(`codec/codectest`), []string{"codec"}},
-	{place(`transport/internal/.*`), []string{"transport", "golang.org/x/sys/..."}},
 	{place(`transport/gobwas`), []string{
 		"transport", "transport/internal/...",
 		"github.com/gobwas/ws/...", "github.com/gobwas/httphead", "github.com/klauspost/compress/...",

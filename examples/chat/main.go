@@ -97,7 +97,7 @@ func newMux(ep http.Handler) *http.ServeMux {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/ws", ep)
-	mux.Handle("GET /", strict(http.FileServerFS(files)))
+	mux.Handle("/", strict(http.FileServerFS(files)))
 	return mux
 }
 
