@@ -150,6 +150,7 @@ func TestKitBites(t *testing.T) {
 	t.Parallel()
 	s := sound{}
 	var inUse shared
+	planted := map[string]bool{}
 	for _, tt := range []struct {
 		fault string
 		rule  string
@@ -320,6 +321,7 @@ func TestKitBites(t *testing.T) {
 			return s.Append(dst, v)
 		}}, nil},
 	} {
+		planted[tt.rule] = true
 		t.Run(tt.fault, func(t *testing.T) {
 			t.Parallel()
 			var c codec.Codec = tt.codec
@@ -341,6 +343,9 @@ func TestKitBites(t *testing.T) {
 			require.NotEmpty(t, own.Detail)
 			require.ErrorContains(t, own, own.Text)
 		})
+	}
+	for _, r := range codectest.Rules() {
+		require.True(t, planted[r.Name], "no fault is planted for the rule %s", r.Name)
 	}
 }
 
