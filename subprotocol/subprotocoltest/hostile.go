@@ -300,7 +300,7 @@ func checkHostile(k *kit) error {
 		}
 	}
 	for b := range 256 {
-		for _, n := range []int{1, 64 << 10} {
+		for _, n := range []int{1, 4 << 10} {
 			one := transport.Message{Type: transport.MessageBinary, Data: bytes.Repeat([]byte{byte(b)}, n)}
 			if err := try(b%2 == 0, one); err != nil {
 				return err
