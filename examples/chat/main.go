@@ -24,7 +24,7 @@ import (
 )
 
 //go:embed page
-var page embed.FS
+var files embed.FS
 
 // drainTime bounds the end: pages are told to go, then their connections end.
 const drainTime = 5 * time.Second
@@ -91,13 +91,13 @@ func newEndpoint(h handler.Handler) *handler.Endpoint {
 }
 
 func newMux(ep http.Handler) *http.ServeMux {
-	files, err := fs.Sub(page, "page")
+	root, err := fs.Sub(files, "page")
 	if err != nil {
 		panic(err) // the folder is embedded
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/ws", ep)
-	mux.Handle("/", strict(http.FileServerFS(files)))
+	mux.Handle("/", strict(http.FileServerFS(root)))
 	return mux
 }
 

@@ -103,23 +103,30 @@ try {
       await other.close();
       await sees(ann, "Ann (2) left.");
     },
+    "what it looks like": async () => {
+      await ann.bringToFront();
+      await say(ann, "That is how it is meant to be.");
+      await sees(bob, "That is how it is meant to be.");
+      await shot(ann, "chat-ann.png");
+      await bob.bringToFront();
+      await shot(bob, "chat-bob.png");
+      await bob.emulateMedia({ colorScheme: "dark" });
+      await bob.setViewportSize({ width: 390, height: 700 });
+      await shot(bob, "chat-bob-dark-narrow.png");
+    },
     "the longest message, and not a letter more": async () => {
       await ann.bringToFront();
       await ann.getByLabel("Message", { exact: true }).fill("");
       await ann.keyboard.insertText("w".repeat(600));
       await ann.keyboard.press("Enter");
       await sees(bob, "w".repeat(500));
-    },
-    "what it looks like": async () => {
-      await say(ann, "See you later.");
-      await sees(bob, "See you later.");
-      await shot(ann, "chat-ann.png");
-      await shot(bob, "chat-bob.png");
-      await bob.emulateMedia({ colorScheme: "dark" });
-      await bob.setViewportSize({ width: 390, height: 700 });
-      await shot(bob, "chat-bob-dark-narrow.png");
       const wide = await bob.evaluate(() => document.documentElement.scrollWidth > innerWidth);
       assert.equal(wide, false, "the narrow page scrolls sideways");
+      const end = await bob.evaluate(() => {
+        const log = document.getElementById("log");
+        return log.scrollHeight - log.scrollTop - log.clientHeight;
+      });
+      assert.ok(end < 2, `the newest line is out of sight by ${end}`);
     },
     "the tabs come back after the server did": async () => {
       restarting = true;

@@ -30,12 +30,21 @@ function element(tag, className, text) {
   return el;
 }
 
+// The newest line stays in sight, unless the person has scrolled up to read.
+let atEnd = true;
+const toEnd = () => { byID("log").scrollTop = byID("log").scrollHeight; };
+byID("log").addEventListener("scroll", (e) => {
+  const log = e.target;
+  atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+});
+new ResizeObserver(() => { if (atEnd) toEnd(); }).observe(byID("log"));
+
 function append(line) {
   const log = byID("log");
-  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+  const follow = atEnd;
   log.append(line);
   while (log.childElementCount > maxLines) log.firstElementChild.remove();
-  if (atEnd) log.scrollTop = log.scrollHeight;
+  if (follow) toEnd();
 }
 
 function notice(text) {
@@ -156,7 +165,7 @@ byID("say").addEventListener("submit", (e) => {
   if (text === "" || called === "" || socket.readyState !== WebSocket.OPEN) return;
   socket.send(JSON.stringify({ type: "say", text }));
   field.value = "";
-  byID("log").scrollTop = byID("log").scrollHeight;
+  toEnd();
 });
 
 byID("name").value = sessionStorage.getItem("name") ?? "";
