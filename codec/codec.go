@@ -22,8 +22,8 @@ type Codec interface {
 	// can't be encoded is an error, and dst is returned as it was.
 	Append(dst []byte, v any) ([]byte, error)
 
-	// Unmarshal decodes data into the value that v points to. It copies what it
-	// keeps: data is the caller's again when it returns. It takes the whole of
+	// Unmarshal decodes data into the value that v points to. It does not change
+	// data and copies what it keeps: data is the caller's again when it returns. It takes the whole of
 	// data: what is behind the value is an error. A v that is no pointer, or nil,
 	// is an error. It never panics, whatever data is.
 	Unmarshal(data []byte, v any) error

@@ -10,7 +10,8 @@ import (
 // and back. It is immutable once made and safe for concurrent use.
 type SubProtocol interface {
 	// Names are the Sec-WebSocket-Protocol tokens that it answers to, best first.
-	// None means that it serves only clients that ask for no sub-protocol.
+	// None means that it serves only clients that ask for no sub-protocol. They
+	// are constant, and the slice is the caller's.
 	Names() []string
 
 	// NewFramer makes the state of one connection. name is one of Names, or "" for
@@ -26,8 +27,9 @@ type FramerConfig struct {
 	// TextOnly reports that the transport carries no binary messages.
 	TextOnly bool
 
-	// MaxFrame bounds one frame of the sub-protocol in bytes; 0 means the
-	// sub-protocol's own default. A larger one is a fatal *Error with status
+	// MaxFrame bounds one incoming frame of the sub-protocol in bytes; 0 means the
+	// sub-protocol's own default, a negative value that the transport's bound is
+	// enough. A larger frame is a fatal *Error with status
 	// transport.StatusMessageTooBig.
 	MaxFrame int
 }
@@ -49,7 +51,7 @@ type Framer interface {
 	// Append encodes m behind dst and returns the longer slice and the message
 	// type that carries it. It changes neither m nor the first len(dst) bytes, and
 	// keeps nothing of either. A Message that this wire format can't express is an
-	// error, and dst is returned as it was.
+	// error; dst is returned as it was, with message type 0.
 	//
 	// Append may be called from any goroutine and while Decode runs, once
 	// Connected has been appended (or from the start, where there is no connect
