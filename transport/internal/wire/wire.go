@@ -103,7 +103,8 @@ func (s *blocking) WaitWrite(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	return s.nc.Write(p)
+	// In pieces, so that a deadline bounds silence and not a large message.
+	return s.nc.Write(p[:min(len(p), maxRecord)])
 }
 
 // readBlocking waits with a single byte in its hands: only when that has come, a
