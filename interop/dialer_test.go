@@ -30,7 +30,7 @@ func TestInteropPythonServer(t *testing.T) {
 	dialerCases(t, start(t, python, "py/server.py"))
 }
 
-// end is what receives on the dialled side.
+// end is what receives on the side that dials.
 type end struct {
 	conn     transport.Conn
 	messages chan transport.Message
@@ -90,8 +90,7 @@ func (e *end) echo(t *testing.T, typ transport.MessageType, data []byte) {
 	e.send(t, typ, data)
 	m := wait(t, e.messages)
 	require.Equal(t, typ, m.Type)
-	require.Equal(t, len(data), len(m.Data))
-	require.True(t, bytes.Equal(data, m.Data), "what came back differs")
+	require.True(t, bytes.Equal(data, m.Data), "%d bytes came back as %d others", len(data), len(m.Data))
 }
 
 // dialerCases runs every case over a server of its own path. Each connection ends

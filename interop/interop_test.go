@@ -55,7 +55,7 @@ func build(t *testing.T, pkg string) string {
 	binaries.Lock()
 	defer binaries.Unlock()
 	if binaries.dir == "" {
-		dir, err := os.MkdirTemp("", "weft-interop-")
+		dir, err := os.MkdirTemp("", "weft-interop-") //nolint:usetesting // other tests use it after this one
 		require.NoError(t, err)
 		binaries.dir = dir
 	}
