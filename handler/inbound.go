@@ -199,22 +199,26 @@ func (s *Session) take(m transport.Message) bool {
 			w.room.L = &s.inMu
 			s.win = w
 		}
-		if len(w.messages) >= l.Messages || w.bytes >= l.Bytes {
-			w.room.Wait()
-			continue
-		}
 		w.messages = append(w.messages, transport.Message{Type: m.Type, Data: append([]byte(nil), m.Data...)})
 		w.bytes += len(m.Data)
-		if len(w.messages) >= l.Messages || w.bytes >= l.Bytes {
-			if p, ok := transport.As[transport.Pauser](s.conn); ok {
-				w.paused = true
-				p.Pause()
-				s.endpoint.counts.pauses.Add(1)
-			}
+		if !w.full(l) {
+			return true
+		}
+		if p, ok := transport.As[transport.Pauser](s.conn); ok && !w.paused {
+			w.paused = true
+			p.Pause()
+			s.endpoint.counts.pauses.Add(1)
+			return true
+		}
+		// A Conn that can't pause, or pauses late, waits instead.
+		for w.full(l) {
+			w.room.Wait()
 		}
 		return true
 	}
 }
+
+func (w *window) full(l *Limits) bool { return len(w.messages) >= l.Messages || w.bytes >= l.Bytes }
 
 // nextInWindow takes the first message out of the window. If there is none it ends
 // the hand-over.

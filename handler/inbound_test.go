@@ -1,0 +1,612 @@
+package handler
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/transport"
+)
+
+// testProtocol is a line protocol with whatever features a test wants.
+type testProtocol struct {
+	names    []string
+	features subprotocol.Features
+	formed   bool // its framers are Formers
+	split    bool // and Splitters
+
+	mu      sync.Mutex
+	appends int // calls of Append and AppendTail
+	heads   int
+}
+
+func (p *testProtocol) Names() []string { return p.names }
+
+func (p *testProtocol) NewFramer(string, subprotocol.FramerConfig) subprotocol.Framer {
+	f := &testFramer{p: p}
+	switch {
+	case p.split:
+		return splitFramer{formedFramer{f}}
+	case p.formed:
+		return formedFramer{f}
+	}
+	return f
+}
+
+type testFramer struct {
+	p   *testProtocol
+	key any
+}
+
+func (f *testFramer) Features() subprotocol.Features { return f.p.features }
+
+// Decode reads lines "KIND body"; "bad" is malformed, "odd" an error of no type, and "die" panics.
+func (f *testFramer) Decode(m transport.Message, sink subprotocol.Sink) error {
+	for line := range bytes.SplitSeq(m.Data, []byte("\n")) {
+		word, body, _ := bytes.Cut(line, []byte(" "))
+		msg := subprotocol.Message{Body: body, Receipt: "r1"}
+		switch string(word) {
+		case "bad":
+			return &subprotocol.Error{Code: "malformed", Text: "a bad line", Fatal: true, Status: 1007}
+		case "odd":
+			return io.ErrUnexpectedEOF
+		case "die":
+			panic("die")
+		case "CONNECT":
+			msg.Kind, msg.Version = subprotocol.KindConnect, "1.2"
+		case "DISCONNECT":
+			msg.Kind = subprotocol.KindDisconnect
+		case "BEAT":
+			msg.Kind, msg.NeedReply = subprotocol.KindHeartbeat, true
+		default:
+			msg.Kind = subprotocol.KindSend
+		}
+		if err := sink.Emit(&msg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *testFramer) Append(dst []byte, m *subprotocol.Message) ([]byte, transport.MessageType, error) {
+	f.p.mu.Lock()
+	f.p.appends++
+	f.p.mu.Unlock()
+	switch m.Kind {
+	case subprotocol.KindError:
+		return fmt.Appendf(dst, "ERROR %s %s %s", m.Error.Code, m.Receipt, m.Error.Text), transport.MessageText, nil
+	case subprotocol.KindDeliver:
+		return fmt.Appendf(dst, "[%s,%s]%s", m.Subscription, m.ID, m.Body), transport.MessageText, nil
+	default:
+		return fmt.Appendf(dst, "%v %s%s", m.Kind, m.Version, m.Body), transport.MessageText, nil
+	}
+}
+
+type formedFramer struct{ *testFramer }
+
+func (f formedFramer) Form() any { return f.key }
+
+type splitFramer struct{ formedFramer }
+
+func (f splitFramer) AppendHead(dst []byte, m *subprotocol.Message) ([]byte, error) {
+	f.p.mu.Lock()
+	f.p.heads++
+	f.p.mu.Unlock()
+	if m.Subscription == "bad" {
+		return dst, errors.New("bad subscription")
+	}
+	return fmt.Appendf(dst, "[%s,%s]", m.Subscription, m.ID), nil
+}
+
+func (f splitFramer) AppendTail(dst []byte, m *subprotocol.Message) ([]byte, transport.MessageType, error) {
+	f.p.mu.Lock()
+	f.p.appends++
+	f.p.mu.Unlock()
+	if string(m.Body) == "bad" {
+		return dst, 0, errors.New("bad body")
+	}
+	return append(dst, m.Body...), transport.MessageText, nil
+}
+
+func textMessage(s string) transport.Message {
+	return transport.Message{Type: transport.MessageText, Data: []byte(s)}
+}
+
+// recorder is a handler that records what it sees and does what a test says.
+type recorder struct {
+	mu   sync.Mutex
+	seen []string
+	do   func(ctx context.Context, r Request) error
+}
+
+func (h *recorder) Handle(ctx context.Context, r Request) error {
+	h.mu.Lock()
+	line := r.Message.Kind.String()
+	if len(r.Message.Body) > 0 {
+		line += " " + string(r.Message.Body)
+	}
+	h.seen = append(h.seen, line)
+	h.mu.Unlock()
+	if h.do != nil {
+		return h.do(ctx, r)
+	}
+	return nil
+}
+
+func (h *recorder) lines() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]string(nil), h.seen...)
+}
+
+func (h *recorder) count(line string) (n int) {
+	for _, l := range h.lines() {
+		if l == line {
+			n++
+		}
+	}
+	return n
+}
+
+func TestHandlerErrors(t *testing.T) {
+	secret := errors.New("secret password")
+	for _, tt := range []struct {
+		name   string
+		err    error
+		errors bool // the sub-protocol has them
+		want   []string
+		code   transport.StatusCode
+		reason string
+	}{
+		{"untyped", secret, true, []string{"ERROR internal r1 the message could not be handled"}, 0, ""},
+		{"untyped, none to show", secret, false, nil, 0, ""},
+		{"typed", &subprotocol.Error{Code: "c", Text: "t", Receipt: "r2"}, true, []string{"ERROR c r2 t"}, 0, ""},
+		{"typed, none to show", &subprotocol.Error{Code: "c", Text: "t"}, false, nil, 0, ""},
+		{"wrapped", fmt.Errorf("secret: %w", &subprotocol.Error{Code: "c", Text: "t"}), true, []string{"ERROR c r1 t"}, 0, ""},
+		{"fatal", &subprotocol.Error{Code: "c", Text: "t", Fatal: true}, true, []string{"ERROR c r1 t"}, 1002, "t"},
+		{"fatal, none to show", &subprotocol.Error{Code: "c", Text: strings.Repeat("ä", 100), Fatal: true, Status: 4000}, false,
+			nil, 4000, strings.Repeat("ä", 61)},
+		{"fatal, bad status", &subprotocol.Error{Text: "\xff", Fatal: true, Status: 1006}, false, nil, 1002, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				var told error
+				h := &recorder{do: func(_ context.Context, r Request) error {
+					if string(r.Message.Body) == "x" {
+						return tt.err
+					}
+					return nil
+				}}
+				e := NewEndpoint(fakeTransport{}, h,
+					WithSubProtocols(&testProtocol{features: subprotocol.Features{Errors: tt.errors}}),
+					WithHooks(Hooks{HandlerError: func(_ *Session, m *subprotocol.Message, err error) {
+						told = err
+						panic("a hook may not harm")
+					}}))
+				c := &fakeConn{room: -1}
+				_, r := open(t, e, c)
+				r.Receive(textMessage("SEND x\nSEND y"))
+				require.Equal(t, tt.want, c.messages())
+				require.Equal(t, tt.code, c.code)
+				require.Equal(t, tt.reason, c.reason)
+				require.Equal(t, tt.err, told)
+				require.EqualValues(t, 1, e.Stats().HandlerErrors)
+				if tt.code == 0 {
+					require.Contains(t, h.lines(), "SEND y")
+				} else {
+					require.NotContains(t, h.lines(), "SEND y")
+					r.Receive(textMessage("SEND z"))
+					require.NotContains(t, h.lines(), "SEND z")
+					require.EqualValues(t, 1, e.Stats().Discarded)
+				}
+				r.Closed(nil)
+			})
+		})
+	}
+}
+
+func TestDecodeErrors(t *testing.T) {
+	for _, tt := range []struct {
+		line   string
+		want   []string
+		code   transport.StatusCode
+		reason string
+		panics uint64
+	}{
+		{"bad", []string{"ERROR malformed  a bad line"}, 1007, "a bad line", 0},
+		{"odd", nil, 1002, "", 0},
+		{"die", nil, 1011, "internal error", 1},
+	} {
+		t.Run(tt.line, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				h := &recorder{}
+				e := NewEndpoint(fakeTransport{}, h, WithSubProtocols(&testProtocol{features: subprotocol.Features{Errors: true}}))
+				c := &fakeConn{room: -1}
+				_, r := open(t, e, c)
+				r.Receive(textMessage("SEND x\n" + tt.line + "\nSEND y"))
+				require.Equal(t, tt.want, c.messages())
+				require.Equal(t, tt.code, c.code)
+				require.Equal(t, tt.reason, c.reason)
+				require.Equal(t, tt.panics, e.Stats().Panics)
+				require.Equal(t, 1-tt.panics, e.Stats().DecodeErrors)
+				r.Closed(nil)
+				require.Equal(t, []string{"CONNECT", "SEND x", "DISCONNECT"}, h.lines())
+			})
+		})
+	}
+}
+
+func TestConnectExchange(t *testing.T) {
+	features := subprotocol.Features{Connect: true, Errors: true, Disconnect: true, Heartbeats: true}
+	bubble(t, func(t *testing.T) {
+		h := &recorder{}
+		e := NewEndpoint(fakeTransport{}, h, WithSubProtocols(&testProtocol{features: features}))
+		c := &fakeConn{room: -1}
+		s, r := open(t, e, c)
+		require.Empty(t, h.lines())
+		require.Nil(t, e.Sessions().Get(s.ID()))
+		r.Receive(textMessage("CONNECT"))
+		require.Same(t, s, e.Sessions().Get(s.ID()))
+		r.Receive(textMessage("SEND x"))
+		r.Receive(textMessage("BEAT"))
+		synctest.Wait()
+		require.Equal(t, []string{"CONNECTED 1.2", "HEARTBEAT "}, c.messages())
+		r.Receive(textMessage("DISCONNECT\nSEND y"))
+		require.Equal(t, transport.StatusNormalClosure, c.code)
+		r.Closed(nil)
+		require.Equal(t, []string{"CONNECT", "SEND x", "DISCONNECT"}, h.lines())
+	})
+	for line, code := range map[string]transport.StatusCode{"SEND x": 1002, "DISCONNECT": 1002} {
+		t.Run("first is "+line, func(t *testing.T) {
+			h := &recorder{}
+			e := NewEndpoint(fakeTransport{}, h, WithSubProtocols(&testProtocol{features: features}))
+			c := &fakeConn{room: -1}
+			_, r := open(t, e, c)
+			r.Receive(textMessage(line))
+			require.Equal(t, code, c.code)
+			r.Closed(nil)
+			require.Empty(t, h.lines())
+		})
+	}
+	t.Run("twice", func(t *testing.T) {
+		h := &recorder{}
+		e := NewEndpoint(fakeTransport{}, h, WithSubProtocols(&testProtocol{features: features}))
+		c := &fakeConn{room: -1}
+		_, r := open(t, e, c)
+		r.Receive(textMessage("CONNECT\nCONNECT"))
+		require.Equal(t, transport.StatusProtocolError, c.code)
+		r.Closed(nil)
+		require.Equal(t, []string{"CONNECT", "DISCONNECT"}, h.lines())
+	})
+}
+
+func TestConnectRefusedByHandler(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		do       func() error
+		code     transport.StatusCode
+		reason   string
+		panicked uint64
+	}{
+		{"untyped", func() error { return errors.New("secret") }, 1008, "the connection was refused", 0},
+		{"typed", func() error { return &subprotocol.Error{Code: "full", Text: "room is full"} }, 1008, "room is full", 0},
+		{"status", func() error { return &subprotocol.Error{Text: "later", Status: 1013} }, 1013, "later", 0},
+		{"panic", func() error { panic("secret") }, 1011, "internal error", 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				opened, closed := 0, 0
+				h := &recorder{do: func(context.Context, Request) error { return tt.do() }}
+				e := newFake(t, h.Handle, WithHooks(Hooks{
+					Open: func(*Session) { opened++ }, Close: func(*Session, error) { closed++ }}))
+				c := &fakeConn{room: -1}
+				_, r := open(t, e, c)
+				require.Equal(t, tt.code, c.code)
+				require.Equal(t, tt.reason, c.reason)
+				r.Receive(textMessage("x"))
+				r.Closed(nil)
+				require.Equal(t, []string{"CONNECT"}, h.lines())
+				st := e.Stats()
+				require.Zero(t, st.Sessions)
+				require.Zero(t, st.Live)
+				require.Equal(t, tt.panicked, st.Panics)
+				require.Equal(t, 1-tt.panicked, st.ConnectRefused)
+				require.Equal(t, []int{1, 1}, []int{opened, closed})
+			})
+		})
+	}
+}
+
+func TestGoexitInAHandler(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := &recorder{do: func(_ context.Context, r Request) error {
+			if r.Message.Kind == subprotocol.KindSend {
+				runtime.Goexit()
+			}
+			return nil
+		}}
+		var value any
+		e := newFake(t, h.Handle, WithHooks(Hooks{Panic: func(_ *Session, v any, _ []byte) { value = v }}))
+		c := &fakeConn{room: -1}
+		_, r := open(t, e, c)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			r.Receive(textMessage("x"))
+		}()
+		<-done
+		require.Equal(t, transport.StatusInternalError, c.code)
+		require.Equal(t, errGoexit, value)
+		r.Closed(nil)
+		require.Equal(t, []string{"CONNECT", "SEND x", "DISCONNECT"}, h.lines())
+		time.Sleep(time.Second)
+		requireRest(t, e)
+	})
+}
+
+func requireRest(t testing.TB, e *Endpoint) {
+	e.watchdog.mu.Lock()
+	defer e.watchdog.mu.Unlock()
+	require.Empty(t, e.watchdog.slots)
+	require.False(t, e.watchdog.armed)
+}
+
+// TestWatchdogRests checks that the watchdog's list empties and its timer ends.
+func TestWatchdogRests(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newFake(t, nothing)
+		_, r := open(t, e, &fakeConn{room: -1})
+		for range 100 {
+			r.Receive(textMessage("x"))
+			time.Sleep(7 * time.Millisecond)
+			synctest.Wait()
+		}
+		e.watchdog.mu.Lock()
+		require.True(t, e.watchdog.armed)
+		require.LessOrEqual(t, len(e.watchdog.slots), 10, "the list grows")
+		e.watchdog.mu.Unlock()
+		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
+		requireRest(t, e)
+		r.Closed(nil)
+	})
+}
+
+// TestWindowWithoutPause: a Conn that can't pause keeps its reader waiting while the
+// window is full. The Receives come from several goroutines, as after a Yield.
+func TestWindowWithoutPause(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		leave := make(chan struct{})
+		h := &recorder{do: func(_ context.Context, r Request) error {
+			if r.Message.Kind == subprotocol.KindSend {
+				<-leave
+			}
+			return nil
+		}}
+		e := newFake(t, h.Handle, WithWindow(Limits{3, 1000}))
+		s, r := open(t, e, &fakeConn{room: -1})
+		data := []byte("0")
+		first := make(chan struct{})
+		go func() {
+			r.Receive(transport.Message{Type: transport.MessageText, Data: data})
+			close(first)
+		}()
+		synctest.Wait()
+		read := 0
+		go func() {
+			for i := range 5 {
+				buf := fmt.Appendf(nil, "%d", i+1)
+				r.Receive(transport.Message{Type: transport.MessageText, Data: buf})
+				copy(buf, "overwritten")
+				read++
+			}
+		}()
+		synctest.Wait()
+		require.Equal(t, 2, read)
+		leave <- struct{}{}
+		leave <- struct{}{}
+		synctest.Wait()
+		require.Equal(t, 4, read, "the last one waits inside Receive")
+		r.Closed(nil) // what is pending is handled, then Disconnect
+		require.Error(t, s.Context().Err())
+		close(leave)
+		<-first
+		synctest.Wait()
+		want := []string{"CONNECT"}
+		for i := range 6 {
+			want = append(want, fmt.Sprintf("SEND %d", i))
+		}
+		require.Equal(t, append(want, "DISCONNECT"), h.lines())
+		requireIdle(t, e, s)
+	})
+}
+
+func TestCloseWhileAHandlerIsSlow(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		leave := make(chan struct{})
+		h := &recorder{do: func(_ context.Context, r Request) error {
+			if r.Message.Kind == subprotocol.KindSend {
+				<-leave
+			}
+			return nil
+		}}
+		e := newFake(t, h.Handle)
+		s, r := open(t, e, &fakeConn{room: -1})
+		first := make(chan struct{})
+		go func() {
+			r.Receive(textMessage("0"))
+			close(first)
+		}()
+		synctest.Wait()
+		r.Receive(textMessage("1"))
+		require.NoError(t, s.Close(1000, ""))
+		r.Receive(textMessage("2"))
+		r.Closed(nil)
+		require.Equal(t, 1, e.Stats().Live, "let go of before its handler has returned")
+		close(leave)
+		<-first
+		require.Equal(t, []string{"CONNECT", "SEND 0", "DISCONNECT"}, h.lines())
+		require.EqualValues(t, 2, e.Stats().Discarded)
+		require.Zero(t, e.Stats().Live)
+		requireIdle(t, e, s)
+	})
+}
+
+func TestHandlerThatReportsItsOwnEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := &recorder{do: func(_ context.Context, r Request) error {
+			if r.Message.Kind != subprotocol.KindSend {
+				return nil
+			}
+			if err := r.Session.Close(1000, ""); err != nil {
+				return err
+			}
+			_, err := r.Reply(deliver("late"))
+			if !errors.Is(err, net.ErrClosed) {
+				t.Error(err)
+			}
+			return err
+		}}
+		e := newFake(t, h.Handle)
+		c := &fakeConn{room: -1}
+		_, r := open(t, e, c)
+		r.Receive(textMessage("x"))
+		require.Zero(t, e.Stats().HandlerErrors)
+		require.Equal(t, transport.StatusNormalClosure, c.code)
+		r.Closed(nil)
+		r.Closed(nil) // against the contract, and harmless
+		require.Equal(t, 1, h.count("DISCONNECT"))
+		require.EqualValues(t, 1, e.Stats().Ended)
+	})
+}
+
+func TestPublication(t *testing.T) {
+	newSessions := func(t *testing.T, p *testProtocol, n int) (e *Endpoint, ss []*Session, cs []*fakeConn) {
+		e = NewEndpoint(fakeTransport{}, HandlerFunc(nothing), WithSubProtocols(p))
+		for range n {
+			c := &fakeConn{room: -1}
+			s, _ := open(t, e, c)
+			ss, cs = append(ss, s), append(cs, c)
+		}
+		return e, ss, cs
+	}
+	subs := subprotocol.Features{Subscriptions: true}
+	for _, tt := range []struct {
+		name           string
+		protocol       *testProtocol
+		sub            string
+		appends, heads int
+		want           string
+	}{
+		{"no form", &testProtocol{features: subs}, "s", 100, 0, "[s,i]hello"},
+		{"form", &testProtocol{formed: true}, "", 1, 0, "[,]hello"},
+		{"form, without subscriptions", &testProtocol{formed: true}, "s", 1, 0, "[,]hello"},
+		{"form, with subscriptions", &testProtocol{formed: true, features: subs}, "s", 100, 0, "[s,i]hello"},
+		{"split", &testProtocol{split: true, features: subs}, "s", 1, 100, "[s,i]hello"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				e, ss, cs := newSessions(t, tt.protocol, 100)
+				var shared atomic.Pointer[transport.Shared]
+				for _, c := range cs {
+					c.onWrite = func(b []transport.Message) { shared.Store(b[0].Shared) }
+				}
+				m := deliver("hello")
+				p := NewPublication(m)
+				m.Body[0] = 'j' // the publication has its own
+				id := ""
+				if tt.sub != "" {
+					id = "i"
+				}
+				for _, s := range ss {
+					status, err := s.Publish(p, tt.sub, id)
+					require.NoError(t, err)
+					require.Equal(t, Queued, status)
+				}
+				synctest.Wait()
+				for _, c := range cs {
+					require.Equal(t, []string{tt.want}, c.messages())
+				}
+				require.Equal(t, tt.appends, tt.protocol.appends)
+				require.Equal(t, tt.heads, tt.protocol.heads)
+				require.Equal(t, tt.appends == 1, shared.Load() != nil)
+				requireIdle(t, e, ss...)
+			})
+		})
+	}
+	t.Run("errors", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			e, ss, _ := newSessions(t, &testProtocol{split: true, features: subs}, 1)
+			for range 2 {
+				status, err := ss[0].Publish(NewPublication(deliver("bad")), "s", "")
+				require.Equal(t, Dropped, status)
+				require.ErrorContains(t, err, "bad body")
+			}
+			status, err := ss[0].Publish(NewPublication(deliver("x")), "bad", "")
+			require.Equal(t, Dropped, status)
+			require.ErrorContains(t, err, "bad subscription")
+			require.EqualValues(t, 3, e.Stats().Dropped.Unsendable)
+		})
+	})
+	t.Run("more forms than are kept", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			proto := &testProtocol{formed: true}
+			_, ss, cs := newSessions(t, proto, maxForms+2)
+			p := NewPublication(deliver("x"))
+			for range 2 {
+				for i, s := range ss {
+					s.framer.(formedFramer).key = i
+					_, err := s.Publish(p, "", "")
+					require.NoError(t, err)
+				}
+			}
+			synctest.Wait()
+			require.Equal(t, maxForms+2*2, proto.appends)
+			for _, c := range cs {
+				require.Equal(t, []string{"[,]x", "[,]x"}, c.messages())
+			}
+		})
+	})
+	t.Run("counts once in the sum, to the one who encoded it", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			proto := &testProtocol{formed: true}
+			a, sa, ca := newSessions(t, proto, 10)
+			b, sb, cb := newSessions(t, proto, 10)
+			for _, c := range append(ca, cb...) {
+				c.setRoom(0)
+			}
+			p := NewPublication(deliver(strings.Repeat("x", 10000)))
+			for i := range sa {
+				_, err := sa[i].Publish(p, "", "")
+				require.NoError(t, err)
+				_, err = sb[i].Publish(p, "", "")
+				require.NoError(t, err)
+			}
+			synctest.Wait()
+			require.EqualValues(t, 10003+10*entryCost, a.Stats().QueuedBytes)
+			require.EqualValues(t, 10*entryCost, b.Stats().QueuedBytes)
+			for i := range sa {
+				(*receiver)(sa[i]).Closed(nil)
+			}
+			require.EqualValues(t, 10003, a.Stats().QueuedBytes, "the others still hold it")
+			for i := range sb {
+				(*receiver)(sb[i]).Closed(nil)
+			}
+			require.Zero(t, a.Stats().QueuedBytes)
+			require.Zero(t, b.Stats().QueuedBytes)
+		})
+	})
+}
