@@ -203,9 +203,15 @@ func (e *end) Closed(err error) {
 	e.note()
 }
 
+// errTooLong ends a rule that goes on and on.
+var errTooLong = errors.New("the rule has taken too long")
+
 // write is one Write, watched.
 func (e *end) write(batch []transport.Message) (int, error) {
 	defer e.k.guard(ruleWriteWaits, e.name+": Write")()
+	if e.k.dead.Load() {
+		return 0, errTooLong
+	}
 	c := e.connection()
 	e.mu.Lock()
 	e.writing = true

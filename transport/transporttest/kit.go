@@ -52,7 +52,8 @@ type kit struct {
 	server   *Server
 	over     chan struct{} // closed to let go of whoever is held up in a Receive
 	letGo    sync.Once
-	sidecar  *end // the client's end of a connection for rounds
+	dead     atomic.Bool // the watchdog has fired: writes fail
+	sidecar  *end        // the client's end of a connection for rounds
 
 	mu      sync.Mutex
 	errs    []error
@@ -92,7 +93,9 @@ func checkDirection(r *rule, factory Factory, f Features, reversed bool) []error
 	case <-done:
 	case <-watchdog.C:
 		k.errorf("the rule has not come to its end; goroutines:\n%s", strings.Join(goroutines(label), "\n\n"))
+		k.dead.Store(true)
 		k.release()
+		k.soon(done) // what only went on and on ends now
 		return k.broken()
 	}
 	if len(k.broken()) == 0 {
@@ -183,7 +186,7 @@ func (k *kit) fatalf(format string, args ...any) {
 func (k *kit) report(name, format string, args ...any) {
 	r := find(name)
 	e := &RuleError{Rule: name, Text: r.text, Direction: k.direction(), Detail: fmt.Sprintf(format, args...)}
-	if r != k.rule {
+	if name != k.rule.name {
 		e.Detail += " (seen while checking " + k.rule.name + ")"
 	}
 	k.mu.Lock()

@@ -67,15 +67,15 @@ func needs(lack string, has func(f *Features) bool) func(*Features) string {
 }
 
 var (
-	needsStall      = needs("Stall", func(f *Features) bool { return f.Stall })
-	needsYield      = needs("Yield", func(f *Features) bool { return f.Yield })
-	needsPause      = needs("Pause", func(f *Features) bool { return f.Pause })
-	needsPing       = needs("Ping", func(f *Features) bool { return f.Ping })
-	needsCodes      = needs("CloseCodes", func(f *Features) bool { return f.CloseCodes })
-	needsLimit      = needs("Limit", func(f *Features) bool { return f.Limit })
-	needsText       = needs("Text", func(f *Features) bool { return f.Text })
-	needsSub        = needs("SubProtocols", func(f *Features) bool { return f.SubProtocols })
-	needsPingYield  = needs("Ping and Yield", func(f *Features) bool { return f.Ping && f.Yield })
+	needsStall     = needs("Stall", func(f *Features) bool { return f.Stall })
+	needsYield     = needs("Yield", func(f *Features) bool { return f.Yield })
+	needsPause     = needs("Pause", func(f *Features) bool { return f.Pause })
+	needsPing      = needs("Ping", func(f *Features) bool { return f.Ping })
+	needsCodes     = needs("CloseCodes", func(f *Features) bool { return f.CloseCodes })
+	needsLimit     = needs("Limit", func(f *Features) bool { return f.Limit })
+	needsText      = needs("Text", func(f *Features) bool { return f.Text })
+	needsSub       = needs("SubProtocols", func(f *Features) bool { return f.SubProtocols })
+	needsPingYield = needs("Ping and Yield", func(f *Features) bool { return f.Ping && f.Yield })
 )
 
 // rules returns all rules in their fixed order: later ones rest on earlier ones.

@@ -203,15 +203,13 @@ func leak(k *kit) {
 		msgs := k.messages(3, func(i int) int { return 100 * i })
 		x.send(msgs...)
 		y.expect(msgs)
-		switch i % 4 {
-		case 0:
+		switch cuts := k.server.Cut != nil; {
+		case i%4 == 0:
 			_ = x.close(transport.StatusNormalClosure, "")
-		case 1:
+		case i%4 == 1:
 			_ = y.close(transport.StatusNormalClosure, "")
-		case 2:
-			if k.server.Cut != nil {
-				k.cut(x)
-			}
+		case i%4 == 2 && cuts:
+			k.cut(x)
 		default: // the kit ends it
 			continue
 		}

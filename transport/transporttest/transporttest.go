@@ -133,13 +133,6 @@ func Check(factory Factory, features Features) []error {
 	return errs
 }
 
-// CheckRule checks one rule, named as in Rules, as Check does. An unknown name
-// panics.
-func CheckRule(name string, factory Factory, features Features) []error {
-	r := find(name)
-	return check(r, factory, features.withDefaults())
-}
-
 // Run checks each rule in a subtest of its own, in fixed order. Each has its own
 // watchdog: a rule that hangs is reported by its name, with the goroutines that it
 // left, and the next one is checked.
