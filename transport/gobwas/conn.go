@@ -47,7 +47,7 @@ type conn struct {
 	control []byte // pings and the close frame
 	writing bool   // a Write is between two system calls
 	waiting bool   // the waiter runs; nobody else writes
-	want    bool   // Writable is owed
+	want    int    // calls of Writable that are owed: one for each short Write
 	calling int    // waiters in Writable
 
 	// The end, under mu.
@@ -99,12 +99,12 @@ func (t *Transport) start(nc net.Conn, sub string, client bool, early []byte, op
 	if t.opts.PingInterval > 0 && !c.closing {
 		c.keepAlive = time.AfterFunc(t.opts.PingInterval, c.tick)
 	}
-	owed := c.want && !c.waiting && !c.closing
-	if owed {
-		c.want = false
+	owed := 0
+	if !c.waiting {
+		owed, c.want = c.want, 0
 	}
 	c.mu.Unlock()
-	if owed {
+	for range owed {
 		recv.Writable()
 	}
 	go c.read()
@@ -123,7 +123,7 @@ func (c *conn) end(err error) {
 	}
 	c.closing = true
 	c.stopped.Store(true)
-	c.want = false
+	c.want = 0
 	c.wakePaused()
 }
 

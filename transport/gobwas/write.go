@@ -40,7 +40,7 @@ func (c *conn) Write(batch []transport.Message) (accepted int, err error) {
 			return accepted, c.over()
 		}
 		if c.waiting {
-			c.want = true
+			c.want++
 			return accepted, nil
 		}
 		var n int
@@ -284,11 +284,14 @@ func (c *conn) waiter() {
 	}
 	_ = nc.SetWriteDeadline(wire.Deadline(0))
 	c.waiting = false
-	if c.want && !c.closing && c.recv != nil {
-		c.want = false
+	if c.want > 0 && c.recv != nil {
+		owed := c.want
+		c.want = 0
 		c.calling++
 		c.mu.Unlock()
-		c.recv.Writable()
+		for range owed {
+			c.recv.Writable()
+		}
 		c.mu.Lock()
 		c.calling--
 	}
