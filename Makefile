@@ -7,7 +7,7 @@ BENCH     ?= .
 LINT      := bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help test race lint fmt fuzz bench interop ci api idle clean
+.PHONY: help test race lint fmt fuzz bench compare interop ci api idle clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,7 +38,10 @@ fuzz: ## fuzz every target for FUZZTIME (10m); prints target, seconds, execution
 	FUZZTIME=$(FUZZTIME) .ci/fuzz
 
 bench: ## run the benchmarks over the stack table (BENCH=regexp BENCHTIME=1s)
-	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./benchmarks/...
+	go test -run '^$$' -bench '$(BENCH)' -skip '^BenchmarkCost' -benchtime $(BENCHTIME) -benchmem ./benchmarks/...
+
+compare: ## measure the server's CPU time against loops written by hand (minutes)
+	go test -run '^$$' -bench '^BenchmarkCost(Echo|Fanout)' -benchtime 1x -timeout 30m ./benchmarks/
 
 interop: ## run the tests against npm's ws, python3-websockets and Chromium
 	.ci/interop
@@ -50,7 +53,7 @@ api: ## count the exported names of each package
 	@go run ./.ci/api
 
 idle: ## measure what an idle session costs: resident bytes and goroutines
-	WEFT_IDLE=1 go test -run Idle -v -count=1 ./benchmarks/...
+	go test -run '^$$' -bench '^BenchmarkCostIdle' -benchtime 1x ./benchmarks/
 
 clean: ## remove what builds and tests leave behind
 	rm -rf bin coverage.out interop/artifacts interop/node_modules
