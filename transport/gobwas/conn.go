@@ -43,7 +43,7 @@ type conn struct {
 	rest    []byte // of the message that was sent in part
 	piece   []byte // the memory of rest, if it is to be given back
 	tail    []byte // behind rest; bytes that never change
-	pong    []byte // the answer to the latest ping
+	pong    []byte // answers to pings
 	control []byte // pings and the close frame
 	writing bool   // a Write is between two system calls
 	waiting bool   // the waiter runs; nobody else writes
@@ -216,8 +216,8 @@ func (c *conn) newPing() uint64 {
 	return c.pingID
 }
 
-// gotPong matches a pong with its ping. Others are allowed (section 5.5.3) and
-// mean nothing.
+// gotPong matches a pong with its ping, and with those before it: a peer may answer
+// only the latest (section 5.5.3). Others are allowed and mean nothing.
 func (c *conn) gotPong(body []byte) {
 	if len(body) != 8 {
 		return
@@ -225,15 +225,23 @@ func (c *conn) gotPong(body []byte) {
 	id := binary.BigEndian.Uint64(body)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p := c.pings[id]; p != nil {
-		p.rtt = max(time.Since(p.at), 1)
-		c.roundTrip.Store(int64(p.rtt))
-		delete(c.pings, id)
-		close(p.done)
+	if id == 0 || id > c.pingID {
+		return
 	}
-	if id == c.autoPing && id != 0 {
+	if id == c.autoPing {
 		c.roundTrip.Store(int64(max(time.Since(c.autoAt), 1)))
 		c.autoPing = 0
+	}
+	for i, p := range c.pings {
+		if i > id {
+			continue
+		}
+		p.rtt = max(time.Since(p.at), 1)
+		if i == id {
+			c.roundTrip.Store(int64(p.rtt))
+		}
+		delete(c.pings, i)
+		close(p.done)
 	}
 }
 

@@ -32,7 +32,10 @@ func (c *conn) read() {
 				c.dec.release()
 			case ws.OpPing:
 				c.mu.Lock()
-				c.pong = c.appendControl(c.pong[:0], ws.OpPong, ev.data)
+				if len(c.pong) >= maxControl {
+					c.pong = c.pong[:0] // the latest is enough (section 5.5.3)
+				}
+				c.pong = c.appendControl(c.pong, ws.OpPong, ev.data)
 				c.flushControl()
 				c.mu.Unlock()
 			case ws.OpPong:

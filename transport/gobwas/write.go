@@ -18,7 +18,8 @@ const (
 	blockSize = 64 << 10
 	maxFrames = 64 // in one block
 
-	// maxControl bounds the pings that wait for a peer that does not read.
+	// maxControl bounds the pings, and the pongs, that wait for a peer that does not
+	// read.
 	maxControl = 512
 )
 
