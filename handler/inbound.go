@@ -106,7 +106,7 @@ func (s *Session) over(err error) bool {
 		x.timer.Stop()
 		x.timer = nil
 	}
-	d := s.dropQueue(DropClosed)
+	d := s.dropQueue(DroppedClosed)
 	cause := s.cause(err)
 	s.mu.Unlock()
 	s.cancel(cause)

@@ -95,13 +95,14 @@ func WithMiddleware(m ...func(Handler) Handler) Option {
 // or the network is what identifies them.
 //
 // By default a request passes if its Origin names the host that it was sent to, or
-// if it has no Origin, as browsers always do have one. A malformed pattern panics.
+// if it has no Origin: browsers always send one. A malformed pattern, or one with a
+// scheme or a path, panics.
 func WithOrigins(patterns ...string) Option {
 	lower := make([]string, len(patterns))
 	for i, p := range patterns {
 		lower[i] = strings.ToLower(p)
-		if _, err := path.Match(lower[i], ""); err != nil {
-			panic("handler: WithOrigins: malformed pattern " + p)
+		if _, err := path.Match(lower[i], ""); err != nil || strings.Contains(p, "/") {
+			panic("handler: WithOrigins: " + p + " is not a pattern of a host without scheme and path")
 		}
 	}
 	return option(func(c *config) { c.origins = append(c.origins, lower...) })

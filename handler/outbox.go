@@ -200,12 +200,12 @@ func (s *Session) writeNow(sc *scratch) (Status, error) {
 	if status == Closed {
 		s.free(&ent)
 		s.lost()
-		d = s.dropQueue(DropClosed)
+		d = s.dropQueue(DroppedClosed)
 	}
 	s.wrote()
 	s.dropped(d)
 	if status == Dropped {
-		s.dropped(Drop{DropUnsendable, 1, len(b)})
+		s.dropped(Drop{DroppedUnsendable, 1, len(b)})
 	}
 	return status, err
 }
@@ -229,7 +229,7 @@ func (s *Session) conflationKey(sc *scratch) string {
 
 // refuse counts a message that could not be encoded.
 func (s *Session) refuse(err error) (Status, error) {
-	s.dropped(Drop{Reason: DropUnsendable, Messages: 1})
+	s.dropped(Drop{Reason: DroppedUnsendable, Messages: 1})
 	return Dropped, err
 }
 
@@ -484,12 +484,12 @@ func (s *Session) writeBatch(f *flight, drops *[2]Drop) {
 		if errors.Is(err, net.ErrClosed) {
 			s.lost()
 			s.lose(f.entries[n:k], &drops[0])
-			d := s.dropQueue(DropClosed)
+			d := s.dropQueue(DroppedClosed)
 			drops[0].Messages += d.Messages
 			drops[0].Bytes += d.Bytes
 			return
 		}
-		drops[1].Reason = DropUnsendable
+		drops[1].Reason = DroppedUnsendable
 		drops[1].Messages++
 		drops[1].Bytes += f.entries[n].size()
 		s.discount(&f.entries[n])
@@ -520,7 +520,7 @@ func (s *Session) lost() {
 
 // lose drops entries of a flight that can't be sent any more.
 func (s *Session) lose(entries []entry, d *Drop) {
-	d.Reason = DropClosed
+	d.Reason = DroppedClosed
 	for i := range entries {
 		d.Messages++
 		d.Bytes += entries[i].size()

@@ -48,10 +48,10 @@ func Conflate(key func(m *subprotocol.Message) string) OverflowPolicy {
 // overflow does what the policy says about e, which does not fit. It is called
 // with mu held and releases it.
 func (s *Session) overflow(e entry) (Status, error) {
-	one := Drop{Reason: DropNewestMessage, Messages: 1, Bytes: e.size()}
+	one := Drop{Reason: DroppedNewest, Messages: 1, Bytes: e.size()}
 	switch s.endpoint.cfg.overflow.mode {
 	case overflowOldest:
-		d := Drop{Reason: DropOldestMessage}
+		d := Drop{Reason: DroppedOldest}
 		for s.ring != nil && s.ring.n > 0 && !(s.fits(e.size()) && s.fitsAll(&e)) {
 			old := s.ring.popFront()
 			d.Messages++
@@ -82,7 +82,7 @@ func (s *Session) overflow(e entry) (Status, error) {
 			code = transport.StatusTryAgainLater
 		}
 		s.mu.Unlock()
-		one.Reason = DropClosed
+		one.Reason = DroppedClosed
 		_ = s.end(code, "too much is queued", ErrQueueFull, true)
 	default:
 		s.mu.Unlock()
@@ -96,7 +96,7 @@ func (s *Session) overflow(e entry) (Status, error) {
 // with that key. It does nothing and returns no drop if there is none, or if e
 // would not fit even so. It is called with mu held.
 func (s *Session) conflate(e entry) Drop {
-	d := Drop{Reason: DropConflated}
+	d := Drop{Reason: DroppedConflated}
 	r := s.ring
 	if e.key == "" || r == nil {
 		return d

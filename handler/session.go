@@ -222,7 +222,7 @@ func (s *Session) hangUp() {
 		x.timer.Stop()
 		x.timer = nil
 	}
-	d := s.dropQueue(DropClosed)
+	d := s.dropQueue(DroppedClosed)
 	conn := s.conn
 	s.mu.Unlock()
 	s.dropped(d)

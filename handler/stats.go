@@ -46,32 +46,32 @@ type Drops struct{ Newest, Oldest, Conflated, Unsendable, Closed uint64 }
 type DropReason uint8
 
 const (
-	// DropNewestMessage: there was no room for it, and the policy keeps the older ones.
-	DropNewestMessage DropReason = iota
-	// DropOldestMessage: it made room for a newer one.
-	DropOldestMessage
-	// DropConflated: a newer one with its key took its place.
-	DropConflated
-	// DropUnsendable: the sub-protocol or the transport can't carry it.
-	DropUnsendable
-	// DropClosed: it was queued when the session ended, or overflowed the queue
+	// DroppedNewest: there was no room for it, and the policy keeps the older ones.
+	DroppedNewest DropReason = iota
+	// DroppedOldest: it made room for a newer one.
+	DroppedOldest
+	// DroppedConflated: a newer one with its key took its place.
+	DroppedConflated
+	// DroppedUnsendable: the sub-protocol or the transport can't carry it.
+	DroppedUnsendable
+	// DroppedClosed: it was queued when the session ended, or overflowed the queue
 	// and ended the session.
-	DropClosed
+	DroppedClosed
 	dropReasons
 )
 
 // String returns "newest", "oldest", "conflated", "unsendable" or "closed".
 func (r DropReason) String() string {
 	switch r {
-	case DropNewestMessage:
+	case DroppedNewest:
 		return "newest"
-	case DropOldestMessage:
+	case DroppedOldest:
 		return "oldest"
-	case DropConflated:
+	case DroppedConflated:
 		return "conflated"
-	case DropUnsendable:
+	case DroppedUnsendable:
 		return "unsendable"
-	case DropClosed:
+	case DroppedClosed:
 		return "closed"
 	default:
 		return "none"
@@ -164,11 +164,11 @@ func (e *Endpoint) Stats() Stats {
 		},
 		Discarded: c.discarded.Load(),
 		Dropped: Drops{
-			Newest:     c.dropped[DropNewestMessage].Load(),
-			Oldest:     c.dropped[DropOldestMessage].Load(),
-			Conflated:  c.dropped[DropConflated].Load(),
-			Unsendable: c.dropped[DropUnsendable].Load(),
-			Closed:     c.dropped[DropClosed].Load(),
+			Newest:     c.dropped[DroppedNewest].Load(),
+			Oldest:     c.dropped[DroppedOldest].Load(),
+			Conflated:  c.dropped[DroppedConflated].Load(),
+			Unsendable: c.dropped[DroppedUnsendable].Load(),
+			Closed:     c.dropped[DroppedClosed].Load(),
 		},
 		DecodeErrors:  c.decodeErrors.Load(),
 		HandlerErrors: c.handlerErrors.Load(),

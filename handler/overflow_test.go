@@ -1,0 +1,177 @@
+package handler
+
+import (
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/transport"
+)
+
+func TestOverflow(t *testing.T) {
+	key := func(m *subprotocol.Message) string { k, _, _ := strings.Cut(string(m.Body), "="); return k }
+	for _, tt := range []struct {
+		name   string
+		policy OverflowPolicy
+		send   []string // after the first, which is in a Write that was refused
+		status Status
+		want   []string
+		drops  Drops
+		code   transport.StatusCode
+	}{
+		{name: "close", policy: CloseOnOverflow(), send: []string{"b", "c", "d", "e"}, status: Dropped,
+			drops: Drops{Closed: 5}, code: 1008},
+		{name: "newest", policy: DropNewest(), send: []string{"b", "c", "d", "e"}, status: Dropped,
+			want: []string{"a=0", "b", "c", "d"}, drops: Drops{Newest: 1}},
+		{name: "oldest", policy: DropOldest(), send: []string{"b", "c", "d", "e", "f"}, status: Queued,
+			want: []string{"c", "d", "e", "f"}, drops: Drops{Oldest: 2}},
+		{name: "oldest by bytes", policy: DropOldest(), send: []string{"b", "c", strings.Repeat("x", 98)}, status: Queued,
+			want: []string{"b", "c", strings.Repeat("x", 98)}, drops: Drops{Oldest: 1}},
+		{name: "newest by bytes", policy: DropNewest(), send: []string{strings.Repeat("x", 98)}, status: Dropped,
+			want: []string{"a=0"}, drops: Drops{Newest: 1}},
+		{name: "conflate", policy: Conflate(key), send: []string{"b=0", "a=1", "c=0", "a=2"}, status: Queued,
+			want: []string{"a=2", "b=0", "c=0"}, drops: Drops{Conflated: 2}},
+		{name: "conflate the only one", policy: Conflate(key), send: []string{"b=0", "c=0", "d=0", "c=1"}, status: Queued,
+			want: []string{"a=0", "b=0", "c=1", "d=0"}, drops: Drops{Conflated: 1}},
+		{name: "conflate unknown", policy: Conflate(key), send: []string{"b=0", "c=0", "d=0", "e=0"}, status: Dropped,
+			want: []string{"a=0", "b=0", "c=0", "d=0"}, drops: Drops{Newest: 1}},
+		{name: "conflate no key", policy: Conflate(key), send: []string{"b=0", "", "d=0", "=1"}, status: Dropped,
+			want: []string{"a=0", "b=0", "", "d=0"}, drops: Drops{Newest: 1}},
+		{name: "conflate too long", policy: Conflate(key), send: []string{"b=0", "b=" + strings.Repeat("x", 97)}, status: Dropped,
+			want: []string{"a=0", "b=0"}, drops: Drops{Newest: 1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				var told Drops
+				e := newFake(t, nothing, WithQueue(Limits{4, 100}), WithOverflow(tt.policy),
+					WithHooks(Hooks{Drop: func(_ *Session, d Drop) {
+						*[]*uint64{&told.Newest, &told.Oldest, &told.Conflated, &told.Unsendable, &told.Closed}[d.Reason] += uint64(d.Messages)
+						require.Positive(t, d.Bytes)
+						panic("a hook may not harm")
+					}}))
+				c := &fakeConn{room: 0}
+				s, r := open(t, e, c)
+				send(t, s, "a=0")
+				synctest.Wait()
+				status, err := send(t, s, tt.send...)
+				require.Equal(t, tt.status, status)
+				if status == Dropped {
+					require.ErrorIs(t, err, ErrQueueFull)
+				} else {
+					require.NoError(t, err)
+				}
+				require.Equal(t, tt.drops, e.Stats().Dropped)
+				require.Equal(t, tt.drops, told)
+				require.Equal(t, tt.code, c.code)
+				c.setRoom(-1)
+				r.Writable()
+				synctest.Wait()
+				require.Equal(t, tt.want, c.messages())
+				if tt.code != 0 {
+					status, err = send(t, s, "late")
+					require.Equal(t, Closed, status)
+					require.ErrorIs(t, err, net.ErrClosed)
+				}
+				requireIdle(t, e, s)
+				r.Closed(&transport.EndError{Code: tt.code, Err: transport.ErrLocalClose})
+				if tt.code != 0 {
+					require.ErrorIs(t, context.Cause(s.Context()), ErrQueueFull)
+					require.ErrorIs(t, context.Cause(s.Context()), net.ErrClosed)
+				}
+			})
+		})
+	}
+}
+
+func TestOldestSparesWhatIsBeingWritten(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newFake(t, nothing, WithQueue(Limits{2, 100}), WithOverflow(DropOldest()))
+		entered, leave := make(chan struct{}), make(chan struct{})
+		c := &fakeConn{room: 0}
+		c.onWrite = func([]transport.Message) {
+			entered <- struct{}{}
+			<-leave
+		}
+		s, r := open(t, e, c)
+		send(t, s, "1")
+		<-entered
+		send(t, s, "2", "3") // 1 counts, so that 2 makes room for 3
+		leave <- struct{}{}
+		synctest.Wait()
+		c.onWrite = nil
+		c.setRoom(-1)
+		r.Writable()
+		synctest.Wait()
+		require.Equal(t, []string{"1", "3"}, c.messages())
+		requireIdle(t, e, s)
+		r.Closed(nil)
+	})
+}
+
+func TestLargeMessageIsTakenByAnEmptyQueue(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newFake(t, nothing, WithQueue(Limits{4, 10}), WithOverflow(DropNewest()))
+		c := &fakeConn{room: 0}
+		s, r := open(t, e, c)
+		big := strings.Repeat("x", 100<<10)
+		status, err := send(t, s, big)
+		require.NoError(t, err)
+		require.Equal(t, Queued, status)
+		status, _ = send(t, s, "y")
+		require.Equal(t, Dropped, status)
+		c.setRoom(-1)
+		synctest.Wait()
+		r.Writable()
+		synctest.Wait()
+		require.Equal(t, []string{big}, c.messages())
+		requireIdle(t, e, s)
+		r.Closed(nil)
+	})
+}
+
+func TestBoundOverAllSessions(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newFake(t, nothing, WithMaxQueuedBytes(1000), WithOverflow(DropNewest()))
+		a, b := &fakeConn{}, &fakeConn{}
+		sa, ra := open(t, e, a)
+		sb, rb := open(t, e, b)
+		n := 0
+		for status := Queued; status == Queued; n++ {
+			status, _ = send(t, sa, "0123456789")
+			require.LessOrEqual(t, e.Stats().QueuedBytes, int64(1000))
+		}
+		require.Greater(t, n, 3)
+		status, err := send(t, sb, "0123456789")
+		require.Equal(t, Dropped, status)
+		require.ErrorIs(t, err, ErrQueueFull)
+		// What waits is in memory either way.
+		require.NoError(t, sb.SendContext(t.Context(), deliver("patient")))
+		synctest.Wait()
+		a.setRoom(-1)
+		ra.Writable()
+		synctest.Wait()
+		status, _ = send(t, sb, "0123456789")
+		require.Equal(t, Queued, status)
+		ra.Closed(nil)
+		rb.Closed(nil)
+		synctest.Wait()
+		requireIdle(t, e, sa, sb)
+	})
+}
+
+func TestBoundOverAllSessionsClosesWithTryAgainLater(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newFake(t, nothing, WithMaxQueuedBytes(10))
+		c := &fakeConn{}
+		s, r := open(t, e, c)
+		status, _ := send(t, s, "x")
+		require.Equal(t, Dropped, status)
+		require.Equal(t, transport.StatusTryAgainLater, c.code)
+		r.Closed(nil)
+	})
+}

@@ -1,0 +1,131 @@
+package handler
+
+import (
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/transport"
+)
+
+func TestPublication(t *testing.T) {
+	newSessions := func(t *testing.T, p *testProtocol, n int) (e *Endpoint, ss []*Session, cs []*fakeConn) {
+		e = NewEndpoint(fakeTransport{}, HandlerFunc(nothing), WithSubProtocols(p))
+		for range n {
+			c := &fakeConn{room: -1}
+			s, _ := open(t, e, c)
+			ss, cs = append(ss, s), append(cs, c)
+		}
+		return e, ss, cs
+	}
+	subs := subprotocol.Features{Subscriptions: true}
+	for _, tt := range []struct {
+		name           string
+		protocol       *testProtocol
+		sub            string
+		appends, heads int
+		want           string
+	}{
+		{"no form", &testProtocol{features: subs}, "s", 100, 0, "[s,i]hello"},
+		{"form", &testProtocol{formed: true}, "", 1, 0, "[,]hello"},
+		{"form, without subscriptions", &testProtocol{formed: true}, "s", 1, 0, "[,]hello"},
+		{"form, with subscriptions", &testProtocol{formed: true, features: subs}, "s", 100, 0, "[s,i]hello"},
+		{"split", &testProtocol{split: true, features: subs}, "s", 1, 100, "[s,i]hello"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				e, ss, cs := newSessions(t, tt.protocol, 100)
+				var shared atomic.Pointer[transport.Shared]
+				for _, c := range cs {
+					c.onWrite = func(b []transport.Message) { shared.Store(b[0].Shared) }
+				}
+				m := deliver("hello")
+				p := NewPublication(m)
+				m.Body[0] = 'j' // the publication has its own
+				id := ""
+				if tt.sub != "" {
+					id = "i"
+				}
+				for _, s := range ss {
+					status, err := s.Publish(p, tt.sub, id)
+					require.NoError(t, err)
+					require.Equal(t, Queued, status)
+				}
+				synctest.Wait()
+				for _, c := range cs {
+					require.Equal(t, []string{tt.want}, c.messages())
+				}
+				require.Equal(t, tt.appends, tt.protocol.appends)
+				require.Equal(t, tt.heads, tt.protocol.heads)
+				require.Equal(t, tt.appends == 1, shared.Load() != nil)
+				requireIdle(t, e, ss...)
+			})
+		})
+	}
+	t.Run("errors", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			e, ss, _ := newSessions(t, &testProtocol{split: true, features: subs}, 1)
+			for range 2 {
+				status, err := ss[0].Publish(NewPublication(deliver("bad")), "s", "")
+				require.Equal(t, Dropped, status)
+				require.ErrorContains(t, err, "bad body")
+			}
+			status, err := ss[0].Publish(NewPublication(deliver("x")), "bad", "")
+			require.Equal(t, Dropped, status)
+			require.ErrorContains(t, err, "bad subscription")
+			require.EqualValues(t, 3, e.Stats().Dropped.Unsendable)
+		})
+	})
+	t.Run("more forms than are kept", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			proto := &testProtocol{formed: true}
+			_, ss, cs := newSessions(t, proto, maxForms+2)
+			p := NewPublication(deliver("x"))
+			for range 2 {
+				for i, s := range ss {
+					s.framer.(formedFramer).key = i
+					_, err := s.Publish(p, "", "")
+					require.NoError(t, err)
+				}
+			}
+			synctest.Wait()
+			require.Equal(t, maxForms+2*2, proto.appends)
+			for _, c := range cs {
+				require.Equal(t, []string{"[,]x", "[,]x"}, c.messages())
+			}
+		})
+	})
+	t.Run("counts once in the sum, to the one who encoded it", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			proto := &testProtocol{formed: true}
+			a, sa, ca := newSessions(t, proto, 10)
+			b, sb, cb := newSessions(t, proto, 10)
+			for _, c := range append(ca, cb...) {
+				c.setRoom(0)
+			}
+			p := NewPublication(deliver(strings.Repeat("x", 10000)))
+			for i := range sa {
+				_, err := sa[i].Publish(p, "", "")
+				require.NoError(t, err)
+				_, err = sb[i].Publish(p, "", "")
+				require.NoError(t, err)
+			}
+			synctest.Wait()
+			require.EqualValues(t, 10003+10*entryCost, a.Stats().QueuedBytes)
+			require.EqualValues(t, 10*entryCost, b.Stats().QueuedBytes)
+			for i := range sa {
+				(*receiver)(sa[i]).Closed(nil)
+			}
+			require.EqualValues(t, 10003, a.Stats().QueuedBytes, "the others still hold it")
+			for i := range sb {
+				(*receiver)(sb[i]).Closed(nil)
+			}
+			require.Zero(t, a.Stats().QueuedBytes)
+			require.Zero(t, b.Stats().QueuedBytes)
+		})
+	})
+}
