@@ -1,6 +1,7 @@
 package pipe
 
 import (
+	"math"
 	"strconv"
 	"time"
 )
@@ -13,7 +14,7 @@ const (
 )
 
 // Options are the settings of a Transport. The zero value of a field stands for
-// its default; a negative value panics when the Transport is made.
+// its default; a negative Buffer or CloseTimeout panics when the Transport is made.
 type Options struct {
 	// Buffer is how many bytes one direction of a connection holds that the peer
 	// has not received yet. Every message counts 16 bytes more than its length. A
@@ -22,8 +23,8 @@ type Options struct {
 	Buffer int
 
 	// MaxMessageSize is the largest message that an end receives, in bytes. A
-	// larger one ends the connection with status 1009. The default is 64 KiB. It
-	// bounds the memory that a peer can claim with one message.
+	// larger one ends the connection with status 1009. The default is 64 KiB,
+	// negative means no limit: a single message can then claim all memory.
 	MaxMessageSize int
 
 	// CloseTimeout is how long the side that closes waits for its peer to take
@@ -38,7 +39,12 @@ func (o *Options) withDefaults() Options {
 		c = *o
 	}
 	c.Buffer = positive("Buffer", c.Buffer, DefaultBuffer)
-	c.MaxMessageSize = positive("MaxMessageSize", c.MaxMessageSize, DefaultMaxMessageSize)
+	switch {
+	case c.MaxMessageSize == 0:
+		c.MaxMessageSize = DefaultMaxMessageSize
+	case c.MaxMessageSize < 0:
+		c.MaxMessageSize = math.MaxInt
+	}
 	c.CloseTimeout = positive("CloseTimeout", c.CloseTimeout, DefaultCloseTimeout)
 	return c
 }

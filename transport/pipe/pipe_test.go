@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -350,9 +351,19 @@ func TestServeHTTP(t *testing.T) {
 
 func TestNegativeOptionsPanic(t *testing.T) {
 	t.Parallel()
-	for _, o := range []*pipe.Options{{Buffer: -1}, {MaxMessageSize: -1}, {CloseTimeout: -1}} {
+	for _, o := range []*pipe.Options{{Buffer: -1}, {CloseTimeout: -1}} {
 		require.Panics(t, func() { pipe.New(o) })
 	}
+}
+
+func TestNoLimit(t *testing.T) {
+	t.Parallel()
+	_, b, ca, _ := pair(&pipe.Options{MaxMessageSize: -1})
+	big := strings.Repeat("x", 3<<20)
+	write(t, ca, big)
+	require.Equal(t, big, <-b.got)
+	require.NoError(t, ca.Close(1000, ""))
+	<-b.closed
 }
 
 var errTest = errors.New("secret")
