@@ -121,12 +121,12 @@ func (s *Server) DialWith(o *DialOptions) (*Client, error) {
 	c := newClient(o.OnMessage)
 	url := s.URL
 	if o.Cuttable && s.Addr != "" {
-		r, err := newRelay(s.Addr)
+		var err error
+		s.labelled(func(context.Context) { c.relay, err = newRelay(s.Addr) })
 		if err != nil {
 			return nil, err
 		}
-		c.relay = r
-		url = scheme(s.Stack.TLS) + r.addr() + "/test"
+		url = scheme(s.Stack.TLS) + c.relay.addr() + "/test"
 	}
 	cfg := &transport.DialConfig{SubProtocols: o.SubProtocols, Header: o.Header, TLS: clientTLS()}
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout)

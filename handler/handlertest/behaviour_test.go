@@ -1,0 +1,287 @@
+package handlertest_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/weftws/weft/handler"
+	"github.com/weftws/weft/handler/handlertest"
+	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/subprotocol/raw"
+	"github.com/weftws/weft/transport"
+)
+
+func TestTableNamesAreUnique(t *testing.T) {
+	t.Parallel()
+	seen := make(map[string]bool)
+	for _, st := range handlertest.Stacks() {
+		require.False(t, seen[st.Name], st.Name)
+		seen[st.Name] = true
+		require.Equal(t, st.Carrier+"/"+st.Format, st.Name)
+		require.NotNil(t, st.SubProtocol)
+	}
+	require.Len(t, handlertest.Stacks(), 6, "a row that is lost is not tested any more")
+}
+
+func TestEcho(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, st handlertest.Stack) {
+		s := st.Start(t, handler.HandlerFunc(handlertest.Echo))
+		c := s.Dial(t)
+		for _, m := range []subprotocol.Message{
+			{Type: transport.MessageText, Body: []byte("grüß dich")},
+			{Type: transport.MessageBinary, Body: []byte{0, 255, 128}},
+			{Type: transport.MessageText},
+			{Type: transport.MessageBinary},
+			{Type: transport.MessageText, Body: bytes.Repeat([]byte("a"), 125)},
+			{Type: transport.MessageText, Body: bytes.Repeat([]byte("b"), 126)},
+			{Type: transport.MessageText, Body: bytes.Repeat([]byte("c"), 65535)},
+			{Type: transport.MessageText, Body: bytes.Repeat([]byte("d"), handlertest.MaxMessageSize)},
+			{Type: transport.MessageBinary, Body: bytes.Repeat([]byte{0}, handlertest.MaxMessageSize)},
+		} {
+			require.NoError(t, c.Send(&m))
+			got, err := c.Receive()
+			require.NoError(t, err)
+			require.Equal(t, m.Type, got.Type)
+			require.True(t, bytes.Equal(m.Body, got.Body), "%d bytes came back as %d", len(m.Body), len(got.Body))
+		}
+		require.EqualValues(t, 9, s.Endpoint.Stats().MessagesIn)
+	})
+}
+
+func TestOrder(t *testing.T) {
+	t.Parallel()
+	const n = 10_000
+	each(t, func(t *testing.T, st handlertest.Stack) {
+		// Back-pressure in place of the overflow policy: this test is about order, and
+		// the client may be slow.
+		s := st.Start(t, handler.HandlerFunc(func(ctx context.Context, r handler.Request) error {
+			if r.Message.Kind != subprotocol.KindSend {
+				return nil
+			}
+			r.Message.Kind = subprotocol.KindDeliver
+			return r.Session.SendContext(ctx, r.Message)
+		}))
+		c := s.Dial(t)
+		sent := make(chan error, 1)
+		go func() {
+			for i := range n {
+				if err := c.Send(&subprotocol.Message{Body: strconv.AppendInt(nil, int64(i), 10)}); err != nil {
+					sent <- err
+					return
+				}
+			}
+			sent <- nil
+		}()
+		for i := range n {
+			require.Equal(t, strconv.Itoa(i), receive(t, c))
+		}
+		require.NoError(t, take(t, sent))
+	})
+}
+
+func TestNegotiation(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, st handlertest.Stack) {
+		named := handler.WithSubProtocols(
+			raw.New(&raw.Options{Names: []string{"a.test", "b.test"}}), raw.New(&raw.Options{Names: []string{"c.test"}}))
+		for _, tt := range []struct {
+			offered []string
+			opts    []handler.Option
+			want    string
+			refused bool
+		}{
+			{offered: nil, want: ""},
+			{offered: []string{"a.test"}, want: "a.test"},
+			{offered: []string{"b.test", "a.test"}, want: "b.test"},
+			{offered: []string{"c.test", "a.test"}, want: "c.test"},
+			{offered: []string{"x.test", "c.test"}, want: "c.test"},
+			{offered: []string{"x.test"}, refused: true},
+			{offered: []string{"A.test"}, refused: true},
+			{offered: []string{"x.test"}, opts: []handler.Option{handler.WithoutSubProtocol()}, want: ""},
+		} {
+			t.Run(strings.Join(tt.offered, "+"), func(t *testing.T) {
+				rec := record(nil)
+				s := st.Start(t, rec, append(tt.opts, named)...)
+				c, err := s.DialWith(&handlertest.DialOptions{SubProtocols: tt.offered})
+				if tt.refused {
+					var refusal *transport.Refusal
+					require.ErrorAs(t, err, &refusal)
+					require.Equal(t, http.StatusBadRequest, refusal.Status)
+					for _, name := range []string{"a.test", "b.test", "c.test"} {
+						require.Contains(t, refusal.Text, name, "the text names what there is")
+					}
+					require.EqualValues(t, 1, s.Endpoint.Stats().Refused.SubProtocol)
+					return
+				}
+				require.NoError(t, err)
+				require.Equal(t, tt.want, c.Conn().SubProtocol())
+				require.Equal(t, tt.want, take(t, rec.sessions).SubProtocol())
+				roundTrip(t, c, "hello")
+			})
+		}
+	})
+}
+
+func TestOrigin(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, st handlertest.Stack) {
+		s := st.Start(t, record(nil), handler.WithOrigins("*.friend.test"))
+		host := s.Addr
+		if host == "" {
+			host = "localhost"
+		}
+		secure := map[bool]string{true: "https://", false: "http://"}[st.TLS]
+		for origin, allowed := range map[string]bool{
+			secure + host:           true,
+			"https://a.friend.test": true,
+			"https://friend.test":   false,
+			"https://evil.test":     false,
+			"null":                  false,
+		} {
+			c, err := s.DialWith(&handlertest.DialOptions{Header: http.Header{"Origin": {origin}}})
+			if allowed {
+				require.NoError(t, err, origin)
+				roundTrip(t, c, "hello")
+				continue
+			}
+			var refusal *transport.Refusal
+			require.ErrorAs(t, err, &refusal, origin)
+			require.Equal(t, http.StatusForbidden, refusal.Status)
+			require.Contains(t, refusal.Text, origin)
+			require.Contains(t, refusal.Text, "handler.WithOrigins")
+		}
+		require.EqualValues(t, 3, s.Endpoint.Stats().Refused.Origin)
+	})
+}
+
+func TestMaxSessions(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, st handlertest.Stack) {
+		s := st.Start(t, record(nil), handler.WithMaxSessions(2))
+		first, second := s.Dial(t), s.Dial(t)
+		_, err := s.DialWith(nil)
+		var refusal *transport.Refusal
+		require.ErrorAs(t, err, &refusal)
+		require.Equal(t, http.StatusServiceUnavailable, refusal.Status)
+		require.NotEmpty(t, refusal.Header.Get("Retry-After"))
+
+		require.NoError(t, first.Close(transport.StatusNormalClosure, ""))
+		eventually(t, func() bool { return s.Endpoint.Stats().Live == 1 }, "the slot is free again")
+		roundTrip(t, s.Dial(t), "third")
+		roundTrip(t, second, "second")
+	})
+}
+
+func TestAcceptHookRefuses(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, st handlertest.Stack) {
+		s := st.Start(t, record(nil), handler.WithMaxSessions(1), handler.WithAccept(
+			func(_ context.Context, s *handler.Session, h *transport.Handshake) error {
+				switch h.Header.Get("Authorization") {
+				case "ann":
+					s.SetUser("ann")
+					return nil
+				case "":
+					return &transport.Refusal{Status: http.StatusUnauthorized, Text: "who are you?"}
+				case "panic":
+					panic("in the hook")
+				}
+				return errors.New("the text of this error is secret")
+			}))
+		dial := func(user string) (*handlertest.Client, error) {
+			return s.DialWith(&handlertest.DialOptions{Header: http.Header{"Authorization": {user}}})
+		}
+		for user, status := range map[string]int{
+			"": http.StatusUnauthorized, "bob": http.StatusForbidden, "panic": http.StatusInternalServerError,
+		} {
+			_, err := dial(user)
+			var refusal *transport.Refusal
+			require.ErrorAs(t, err, &refusal)
+			require.Equal(t, status, refusal.Status)
+			require.NotContains(t, refusal.Text, "secret")
+		}
+		c, err := dial("ann")
+		require.NoError(t, err, "the refused ones hold no slot")
+		roundTrip(t, c, "hello")
+	})
+}
+
+func TestSessionsAreFound(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, st handlertest.Stack) {
+		rec := record(nil)
+		s := st.Start(t, rec)
+		var clients []*handlertest.Client
+		var sessions []*handler.Session
+		for i := range 3 {
+			c, ses := pair(t, s, rec)
+			roundTrip(t, c, "connected") // what is handled comes after Connect
+			ses.SetUser(map[bool]string{true: "ann", false: "bob"}[i < 2])
+			clients, sessions = append(clients, c), append(sessions, ses)
+		}
+		all := s.Endpoint.Sessions()
+		require.Equal(t, 3, all.Len())
+		for _, ses := range sessions {
+			require.Same(t, ses, all.Get(ses.ID()))
+			require.Equal(t, st.SubProtocol.Names() != nil, ses.SubProtocol() != "")
+		}
+		require.Nil(t, all.Get("unknown"))
+		require.ElementsMatch(t, sessions[:2], slices.Collect(all.User("ann")))
+		require.ElementsMatch(t, sessions[2:], slices.Collect(all.User("bob")))
+		require.Empty(t, slices.Collect(all.User("")))
+		require.Equal(t, "/test", sessions[0].Path())
+
+		n, err := all.CloseUser("ann", 4004, "signed out")
+		require.NoError(t, err)
+		require.Equal(t, 2, n)
+		requireClosed(t, clients[0], 4004, "signed out")
+		requireClosed(t, clients[1], 4004, "signed out")
+		roundTrip(t, clients[2], "still here")
+
+		require.NoError(t, all.Get(sessions[2].ID()).Close(4005, "you too"))
+		requireClosed(t, clients[2], 4005, "you too")
+		eventually(t, func() bool { return all.Len() == 0 }, "all have ended")
+		require.Nil(t, all.Get(sessions[2].ID()))
+		require.Empty(t, slices.Collect(all.User("bob")))
+	})
+}
+
+func TestPublication(t *testing.T) {
+	t.Parallel()
+	const receivers, publications = 50, 200
+	each(t, func(t *testing.T, st handlertest.Stack) {
+		rec := record(nil)
+		s := st.Start(t, rec)
+		var clients []*handlertest.Client
+		for range receivers {
+			c, _ := pair(t, s, rec)
+			roundTrip(t, c, "connected")
+			clients = append(clients, c)
+		}
+		for i := range publications {
+			p := handler.NewPublication(text("news %d", i))
+			n := 0
+			for ses := range s.Endpoint.Sessions().All() {
+				status, err := ses.Publish(p, "", "")
+				require.NoError(t, err)
+				require.Equal(t, handler.Queued, status)
+				n++
+			}
+			require.Equal(t, receivers, n)
+		}
+		for _, c := range clients {
+			for i := range publications {
+				require.Equal(t, "news "+strconv.Itoa(i), receive(t, c))
+			}
+		}
+	})
+}
