@@ -27,8 +27,8 @@ const (
 	refusals
 )
 
-// Accept decides about a handshake: shutdown, origin, sub-protocol, the number of
-// sessions, then the hook of WithAccept. Transports call it; it makes the Endpoint
+// Accept decides about a handshake: origin, sub-protocol, shutdown, the number of
+// sessions, the hook of WithAccept, then the sessions of one key. Transports call it; it makes the Endpoint
 // a transport.Acceptor.
 func (e *Endpoint) Accept(h *transport.Handshake) (transport.Admission, error) {
 	why, s, err := e.accept(h)
@@ -45,9 +45,6 @@ func (e *Endpoint) Accept(h *transport.Handshake) (transport.Admission, error) {
 }
 
 func (e *Endpoint) accept(h *transport.Handshake) (refusal, *Session, error) {
-	if e.sessions.isClosing() {
-		return refusedShutdown, nil, unavailable("this server is shutting down")
-	}
 	if err := e.cfg.checkOrigin(h); err != nil {
 		return refusedOrigin, nil, err
 	}

@@ -433,6 +433,71 @@ func TestWindowWithoutPause(t *testing.T) {
 	})
 }
 
+// yieldConn is a fakeConn that can yield.
+type yieldConn struct {
+	*fakeConn
+	yield func() bool
+}
+
+func (c yieldConn) Yield() bool { return c.yield() }
+
+// TestReceiveOutlastsYield: Yield acts on the Receive that runs, so the slow one must
+// not return before Yield has.
+func TestReceiveOutlastsYield(t *testing.T) {
+	t.Parallel()
+	leave, returned := make(chan struct{}), make(chan struct{})
+	h := &recorder{do: func(_ context.Context, r Request) error {
+		if r.Message.Kind == subprotocol.KindSend {
+			<-leave
+		}
+		return nil
+	}}
+	e := newFake(t, h.Handle, WithSlowHandler(time.Millisecond))
+	yielded := make(chan bool, 1)
+	_, r := open(t, e, yieldConn{&fakeConn{room: -1}, func() bool {
+		close(leave)
+		early := false
+		for range 1000 {
+			runtime.Gosched()
+			select {
+			case <-returned:
+				early = true
+			default:
+			}
+		}
+		yielded <- early
+		return false // it says that it did nothing: that changes nothing
+	}})
+	r.Receive(textMessage("x"))
+	close(returned)
+	require.False(t, <-yielded)
+	require.Zero(t, e.Stats().Yields)
+	r.Receive(textMessage("y"))
+	r.Closed(nil)
+	require.Equal(t, []string{"CONNECT", "SEND x", "SEND y", "DISCONNECT"}, h.lines())
+}
+
+// TestShutdownEndsContexts: a Conn that does not end keeps nobody's context alive.
+func TestShutdownEndsContexts(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newFake(t, nothing)
+		c := &fakeConn{room: 0}
+		s, r := open(t, e, c)
+		send(t, s, "x")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := e.Shutdown(ctx)
+		require.ErrorContains(t, err, "1 sessions remain")
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorIs(t, context.Cause(s.Context()), ErrShutdown)
+		require.ErrorIs(t, context.Cause(s.Context()), net.ErrClosed)
+		require.Equal(t, transport.StatusGoingAway, c.code)
+		require.EqualValues(t, 1, e.Stats().Dropped.Closed)
+		r.Closed(nil)
+		require.Zero(t, e.Stats().Live)
+	})
+}
+
 func TestCloseWhileAHandlerIsSlow(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		leave := make(chan struct{})

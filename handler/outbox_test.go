@@ -108,47 +108,75 @@ func TestReplyWhileAWorkerWrites(t *testing.T) {
 	})
 }
 
-func TestOneWriterAtATimeAndOrderUnderManySenders(t *testing.T) {
-	t.Parallel()
-	const senders, each = 8, 500
-	e := newFake(t, nothing, WithQueue(Limits{senders * each, 1 << 20}))
-	var inside sync.Mutex
-	c := &fakeConn{room: -1}
-	c.onWrite = func([]transport.Message) {
-		if !inside.TryLock() {
-			t.Error("two goroutines write at once")
-			return
-		}
-		inside.Unlock()
-	}
-	s, r := open(t, e, c)
-	var wg sync.WaitGroup
-	for g := range senders {
-		wg.Go(func() {
-			for i := range each {
-				var err error
-				if m := deliver(fmt.Sprintf("%d %d", g, i)); i%3 == 0 {
-					_, err = Request{Session: s}.Reply(m)
-				} else {
-					_, err = s.Send(m)
-				}
-				if err != nil {
-					t.Error(err)
-				}
+func TestReplyWhileAnotherWrites(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newFake(t, nothing)
+		leave := make(chan struct{})
+		c := &fakeConn{room: -1}
+		c.onWrite = func(b []transport.Message) {
+			if string(b[0].Data) == "1" {
+				<-leave
 			}
-		})
-	}
-	wg.Wait()
-	require.Eventually(t, func() bool { return len(c.messages()) == senders*each }, 10*time.Second, time.Millisecond)
-	var next [senders]int
-	for _, m := range c.messages() {
-		var g, i int
-		_, err := fmt.Sscan(m, &g, &i)
+		}
+		s, r := open(t, e, c)
+		go Request{Session: s}.Reply(deliver("1"))
+		synctest.Wait()
+		status, err := Request{Session: s}.Reply(deliver("2"))
 		require.NoError(t, err)
-		require.Equal(t, next[g], i, "sender %d", g)
-		next[g]++
-	}
-	r.Closed(nil)
+		require.Equal(t, Queued, status)
+		send(t, s, "3")
+		synctest.Wait()
+		require.Empty(t, c.messages())
+		close(leave)
+		synctest.Wait()
+		require.Equal(t, []string{"1", "2", "3"}, c.messages())
+		r.Closed(nil)
+	})
+}
+
+func TestOneWriterAtATimeAndOrderUnderManySenders(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const senders, each = 8, 500
+		e := newFake(t, nothing, WithQueue(Limits{senders * each, 1 << 20}))
+		var inside sync.Mutex
+		c := &fakeConn{room: -1}
+		c.onWrite = func([]transport.Message) {
+			if !inside.TryLock() {
+				t.Error("two goroutines write at once")
+				return
+			}
+			inside.Unlock()
+		}
+		s, r := open(t, e, c)
+		var wg sync.WaitGroup
+		for g := range senders {
+			wg.Go(func() {
+				for i := range each {
+					var err error
+					if m := deliver(fmt.Sprintf("%d %d", g, i)); i%3 == 0 {
+						_, err = Request{Session: s}.Reply(m)
+					} else {
+						_, err = s.Send(m)
+					}
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		synctest.Wait()
+		require.Len(t, c.messages(), senders*each)
+		var next [senders]int
+		for _, m := range c.messages() {
+			var g, i int
+			_, err := fmt.Sscan(m, &g, &i)
+			require.NoError(t, err)
+			require.Equal(t, next[g], i, "sender %d", g)
+			next[g]++
+		}
+		r.Closed(nil)
+	})
 }
 
 func TestWritableBeforeWriteReturns(t *testing.T) {

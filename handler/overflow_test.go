@@ -164,6 +164,17 @@ func TestBoundOverAllSessions(t *testing.T) {
 	})
 }
 
+func TestPublicationOverTheBound(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newFake(t, nothing, WithMaxQueuedBytes(1000), WithOverflow(DropNewest()))
+		s, r := open(t, e, &fakeConn{})
+		status, err := s.Publish(NewPublication(deliver(strings.Repeat("x", 990))), "", "")
+		require.Equal(t, Dropped, status)
+		require.ErrorIs(t, err, ErrQueueFull)
+		r.Closed(nil)
+	})
+}
+
 func TestBoundOverAllSessionsClosesWithTryAgainLater(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		e := newFake(t, nothing, WithMaxQueuedBytes(10))
