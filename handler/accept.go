@@ -27,9 +27,9 @@ const (
 	refusals
 )
 
-// Accept decides about a handshake: origin, sub-protocol, shutdown, the number of
-// sessions, the hook of WithAccept, then the sessions of one key. Transports call it; it makes the Endpoint
-// a transport.Acceptor.
+// Accept decides about a handshake: origin, sub-protocol, shutdown, the number
+// of sessions, the hook of WithAccept, then the sessions of one key. Transports
+// call it; it makes the Endpoint a transport.Acceptor.
 func (e *Endpoint) Accept(h *transport.Handshake) (transport.Admission, error) {
 	why, s, err := e.accept(h)
 	if err == nil {

@@ -1,6 +1,6 @@
-// Package handler has what an application is written against: a [Handler] works on
-// messages, a [Session] is the client they come from, and an [Endpoint] puts both on
-// top of a transport and its sub-protocols.
+// Package handler has what an application is written against: a [Handler] works
+// on messages, a [Session] is the client they come from, and an [Endpoint] puts
+// both on top of a transport and its sub-protocols.
 //
 //	echo := handler.HandlerFunc(func(ctx context.Context, r handler.Request) error {
 //		if r.Message.Kind != subprotocol.KindSend {
@@ -15,12 +15,13 @@
 //
 // # Messages in
 //
-// Connect, everything that the client sends, and Disconnect are messages and pass through
-// the same middleware. Where the sub-protocol has no Connect of its own the session
-// makes one before it reads anything; a handler that returns an error for it
-// refuses the session with status 1008. A handler that accepted Connect sees
-// exactly one Disconnect, as the last message, however the session ends; then
-// context.Cause of its context says why. A handler that refused sees none.
+// Connect, everything that the client sends, and Disconnect are messages and
+// pass through the same middleware. Where the sub-protocol has no Connect of
+// its own the session makes one before it reads anything; a handler that
+// returns an error for it refuses the session with status 1008. A handler that
+// accepted Connect sees exactly one Disconnect, as the last message, however
+// the session ends; then context.Cause of its context says why. A handler that
+// refused sees none.
 //
 // Messages of one session are handled one after the other, in order, on the
 // goroutine that read them. When a handler is slow the transport goes on reading
@@ -29,17 +30,17 @@
 //
 // # Messages out
 //
-// [Request.Reply] writes at once when nothing is queued. Whatever else is sent is
-// queued for the endpoint's workers, which write all that a session has queued
-// together. The queue is bounded: [WithQueue] and [WithMaxQueuedBytes] say how, [WithOverflow] what
-// happens then. Only [Session.SendContext] waits. A [Publication] is encoded once
-// for all its receivers.
+// [Request.Reply] writes at once when nothing is queued. Whatever else is sent
+// is queued for the endpoint's workers, which write all that a session has
+// queued together. The queue is bounded: [WithQueue] and [WithMaxQueuedBytes]
+// say how, [WithOverflow] what happens then. Only [Session.SendContext] waits.
+// A [Publication] is encoded once for all its receivers.
 //
 // # Ending
 //
-// [Session.Close] sends what is queued and then closes; [Endpoint.Shutdown] does so
-// with all sessions. A session that is silent has no goroutine, no timer and no
-// buffer, and neither has an endpoint whose sessions all are.
+// [Session.Close] sends what is queued and then closes; [Endpoint.Shutdown]
+// does so with all sessions. A session that is silent has no goroutine, no
+// timer and no buffer, and neither has an endpoint whose sessions all are.
 //
 // # Errors
 //

@@ -24,8 +24,9 @@ import (
 var ErrShutdown = errors.New("handler: endpoint is shut down")
 
 // Endpoint composes a transport, sub-protocols, codecs and a handler into an
-// http.Handler. It has the limits and all that its sessions share; its workers and timers
-// run only while there is something to do. It is safe for concurrent use.
+// http.Handler. It has the limits and all that its sessions share; its workers
+// and timers run only while there is something to do. It is safe for concurrent
+// use.
 type Endpoint struct {
 	transport          transport.Transport
 	handler            Handler

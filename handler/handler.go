@@ -8,14 +8,14 @@ import (
 
 // A Handler does what the application does with one message.
 //
-// Handle runs on the goroutine that read the message; messages of one session are
-// handled one after the other, in order, while other sessions' messages are handled
-// at the same time. r and all that it points to are valid until Handle returns.
-// ctx ends with the session.
+// Handle runs on the goroutine that read the message; messages of one session
+// are handled one after the other, in order, while other sessions' messages are
+// handled at the same time. r and all that it points to are valid until Handle
+// returns. ctx ends with the session.
 //
 // An error is shown to the client where the sub-protocol can: the fields of a
-// *subprotocol.Error as they are, of any other error only that there was one. A panic ends the
-// session with status 1011, not the process.
+// *subprotocol.Error as they are, of any other error only that there was one. A
+// panic ends the session with status 1011, not the process.
 type Handler interface {
 	Handle(ctx context.Context, r Request) error
 }

@@ -74,7 +74,8 @@ func (r *receiver) Writable() {
 	s.mu.Unlock()
 }
 
-// Closed ends the session. The last one to have the reader's role handles Disconnect.
+// Closed ends the session. The last one to have the reader's role handles
+// Disconnect.
 func (r *receiver) Closed(err error) {
 	s := (*Session)(r)
 	if !s.over(err) {
@@ -126,8 +127,8 @@ func (s *Session) read(m transport.Message) {
 	s.decode(m)
 }
 
-// decode handles what m holds. A panic, or a Goexit, ends the session and goes no further
-// than its own goroutine demands.
+// decode handles what m holds. A panic, or a Goexit, ends the session and goes
+// no further than its own goroutine demands.
 func (s *Session) decode(m transport.Message) {
 	if s.in.Load()&inStopped != 0 {
 		s.discard()
@@ -176,7 +177,8 @@ type window struct {
 	room     sync.Cond
 }
 
-// take copies m into the window. It reports false if the reader's role is free again.
+// take copies m into the window. It reports false if the reader's role is free
+// again.
 func (s *Session) take(m transport.Message) bool {
 	s.inMu.Lock()
 	defer s.inMu.Unlock()
@@ -246,8 +248,8 @@ func (s *Session) nextInWindow() (transport.Message, bool) {
 	return m, true
 }
 
-// handOver lets the transport go on reading while the Receive that the watchdog saw
-// as st still runs.
+// handOver lets the transport go on reading while the Receive that the watchdog
+// saw as st still runs.
 func (s *Session) handOver(st uint64) {
 	s.inMu.Lock()
 	defer s.inMu.Unlock()

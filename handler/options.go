@@ -67,9 +67,10 @@ func positive[N int | int64 | time.Duration](name string, n N) N {
 	return n
 }
 
-// WithSubProtocols says which sub-protocols the endpoint speaks. It is required. The client's
-// order decides among those that both have; a client that asks for none gets the
-// first. Two that answer to the same name are a mistake and panic.
+// WithSubProtocols says which sub-protocols the endpoint speaks. It is
+// required. The client's order decides among those that both have; a client
+// that asks for none gets the first. Two that answer to the same name are a
+// mistake and panic.
 func WithSubProtocols(s ...subprotocol.SubProtocol) Option {
 	return option(func(c *config) { c.subProtocols = append(c.subProtocols, s...) })
 }
@@ -82,21 +83,22 @@ func WithCodecs(cs ...codec.Codec) Option {
 
 // WithMiddleware wraps the handler. The first one is outermost: it sees a message
 // first and its error last. Several options add up. Connect and Disconnect pass
-// through it as every message does: for a Connect that it saw succeed it sees one
-// Disconnect.
+// through it as every message does: for a Connect that the chain accepted there is
+// one Disconnect. A middleware that refuses a Connect which the next one has
+// accepted must pass a Disconnect on itself.
 func WithMiddleware(m ...func(Handler) Handler) Option {
 	return option(func(c *config) { c.middleware = append(c.middleware, m...) })
 }
 
 // WithOrigins allows pages of other origins than the server's own to connect. A
-// pattern is a host, with :port unless that is the scheme's default, in the syntax of path.Match:
-// "example.com", "*.example.com", "localhost:*". "*" alone allows every
-// origin: then any page that a user visits can act as that user, wherever a cookie
-// or the network is what identifies them.
+// pattern is a host, with :port unless that is the scheme's default, in the
+// syntax of path.Match: "example.com", "*.example.com", "localhost:*". "*"
+// alone allows every origin: then any page that a user visits can act as that
+// user, wherever a cookie or the network is what identifies them.
 //
-// By default a request passes if its Origin names the host that it was sent to, or
-// if it has no Origin: browsers always send one. A malformed pattern, or one with a
-// scheme or a path, panics.
+// By default a request passes if its Origin names the host that it was sent to,
+// or if it has no Origin: browsers always send one. A malformed pattern, or one
+// with a scheme or a path, panics.
 func WithOrigins(patterns ...string) Option {
 	lower := make([]string, len(patterns))
 	for i, p := range patterns {
@@ -113,8 +115,9 @@ func WithOrigins(patterns ...string) Option {
 // *transport.Refusal is shown to the client as it is; any other error is 403
 // without its text, a panic 500.
 //
-// The default admits all. ctx ends when the client goes away; hook is called on many
-// goroutines at once and may wait as long as the transport's handshake time allows.
+// The default admits all. ctx ends when the client goes away; hook is called on
+// many goroutines at once and may wait as long as the transport's handshake
+// time allows.
 func WithAccept(hook func(ctx context.Context, s *Session, h *transport.Handshake) error) Option {
 	return option(func(c *config) { c.accept = hook })
 }
@@ -135,18 +138,19 @@ func WithMaxFrame(bytes int) Option {
 	return option(func(c *config) { c.maxFrame = bytes })
 }
 
-// WithQueue bounds what is queued for one client. The default is 1024 messages and
-// 256 KiB. A message over the limit in bytes is accepted if nothing else is queued.
-// Low limits end sessions in bursts that a client could have taken; high ones let slow clients hold memory.
+// WithQueue bounds what is queued for one client. The default is 1024 messages
+// and 256 KiB. A message over the limit in bytes is accepted if nothing else is
+// queued. Low limits end sessions in bursts that a client could have taken;
+// high ones let slow clients hold memory.
 func WithQueue(l Limits) Option {
 	positive("WithQueue: Messages", l.Messages)
 	positive("WithQueue: Bytes", l.Bytes)
 	return option(func(c *config) { c.queue = l })
 }
 
-// WithOverflow says what happens to a message for which there is no room. The default is
-// CloseOnOverflow. All others lose messages of a session that goes on: choose them
-// where a later message makes up for a lost one.
+// WithOverflow says what happens to a message for which there is no room. The
+// default is CloseOnOverflow. All others lose messages of a session that goes
+// on: choose them where a later message makes up for a lost one.
 func WithOverflow(p OverflowPolicy) Option {
 	return option(func(c *config) { c.overflow = p })
 }
@@ -162,27 +166,28 @@ func WithWindow(l Limits) Option {
 }
 
 // WithMaxSessions bounds how many sessions there are at a time, those included
-// whose handshake is not answered yet and those whose Disconnect is still being handled. More are
-// refused with 503. The default is 65536. Each costs some kilobytes, mostly the
-// transport's, and a file descriptor.
+// whose handshake is not answered yet and those whose Disconnect is still being
+// handled. More are refused with 503. The default is 65536. Each costs some
+// kilobytes, mostly the transport's, and a file descriptor.
 func WithMaxSessions(n int) Option {
 	positive("WithMaxSessions", n)
 	return option(func(c *config) { c.maxSessions = n })
 }
 
 // WithMaxQueuedBytes bounds what the queues of all sessions hold together. A
-// message over it overflows the session that it is for: see WithOverflow. What many sessions
-// have queued in common counts once. The default is 256 MiB. Messages that are
-// queued at the same instant may exceed it by their size.
+// message over it overflows the session that it is for: see WithOverflow. What
+// many sessions have queued in common counts once. The default is 256 MiB.
+// Messages that are queued at the same instant may exceed it by their size.
 func WithMaxQueuedBytes(n int64) Option {
 	positive("WithMaxQueuedBytes", n)
 	return option(func(c *config) { c.maxQueuedBytes = n })
 }
 
-// WithSessionsPerKey bounds how many sessions there are with the same key; more are
-// refused with 429. A key of "" is not counted. It is off by default, because what
-// to count by is the application's: the user that WithAccept has set, or
-// the client's address. An address is shared by all who are behind one proxy.
+// WithSessionsPerKey bounds how many sessions there are with the same key; more
+// are refused with 429. A key of "" is not counted. It is off by default,
+// because what to count by is the application's: the user that WithAccept has
+// set, or the client's address. An address is shared by all who are behind one
+// proxy.
 func WithSessionsPerKey(n int, key func(s *Session, h *transport.Handshake) string) Option {
 	positive("WithSessionsPerKey", n)
 	if key == nil {
@@ -191,19 +196,19 @@ func WithSessionsPerKey(n int, key func(s *Session, h *transport.Handshake) stri
 	return option(func(c *config) { c.perKey, c.sessionKey = n, key })
 }
 
-// WithFlushWorkers bounds how many goroutines write what is queued. They end when
-// there is nothing to write. The default is GOMAXPROCS; as a write never waits, more
-// gain nothing.
+// WithFlushWorkers bounds how many goroutines write what is queued. They end
+// when there is nothing to write. The default is GOMAXPROCS; as a write never
+// waits, more gain nothing.
 func WithFlushWorkers(n int) Option {
 	positive("WithFlushWorkers", n)
 	return option(func(c *config) { c.flushWorkers = n })
 }
 
 // WithSlowHandler says after which time a handler is slow: between one and two
-// times d after it began, the transport goes on reading on another goroutine. 0 turns
-// that off: then pings wait for handlers. The default is 20 ms. A short time costs
-// processor time while messages are handled, a long one delays the answers to
-// pings.
+// times d after it began, the transport goes on reading on another goroutine. 0
+// turns that off: then pings wait for handlers. The default is 20 ms. A short
+// time costs processor time while messages are handled, a long one delays the
+// answers to pings.
 func WithSlowHandler(d time.Duration) Option {
 	return option(func(c *config) { c.slow = d })
 }
@@ -215,14 +220,16 @@ func WithCloseTimeout(d time.Duration) Option {
 	return option(func(c *config) { c.closeTimeout = d })
 }
 
-// WithShutdownSpread is over which time Shutdown spreads its closes, so that the
-// clients don't all come to the next server at once. The default is 1 s; it is never more
-// than half of the time that Shutdown's context leaves. 0 closes all at once.
+// WithShutdownSpread is over which time Shutdown spreads its closes, so that
+// the clients don't all come to the next server at once. The default is 1 s; it
+// is never more than half of the time that Shutdown's context leaves. 0 closes
+// all at once.
 func WithShutdownSpread(d time.Duration) Option {
 	return option(func(c *config) { c.shutdownSpread = max(0, d) })
 }
 
-// WithHooks says who is told what happens. The default is nobody; Endpoint.Stats counts either way.
+// WithHooks says who is told what happens. The default is nobody;
+// Endpoint.Stats counts either way.
 func WithHooks(h Hooks) Option {
 	return option(func(c *config) { c.hooks = h })
 }

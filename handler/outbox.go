@@ -41,8 +41,9 @@ func (s Status) String() string {
 	}
 }
 
-// ErrQueueFull is returned for a message that was dropped because there was no room for it:
-// the session's own queue or that of all sessions together was full.
+// ErrQueueFull is returned for a message that was dropped because there was no
+// room for it: the session's own queue or that of all sessions together was
+// full.
 var ErrQueueFull = errors.New("handler: queue is full")
 
 // errSessionClosed is what methods return that find the session ended.
@@ -57,10 +58,10 @@ func (closedError) Unwrap() error { return net.ErrClosed }
 // soon. m is the caller's again when Send returns. Messages that one goroutine
 // sends arrive in that order.
 //
-// The error is nil for Queued and Sent. For Closed it unwraps to net.ErrClosed. For
-// Dropped it is ErrQueueFull, or says why the sub-protocol can't express m. What
-// happens when the queue is full is the endpoint's overflow policy; a message over
-// the byte limit is accepted if nothing else is queued.
+// The error is nil for Queued and Sent. For Closed it unwraps to net.ErrClosed.
+// For Dropped it is ErrQueueFull, or says why the sub-protocol can't express m.
+// What happens when the queue is full is the endpoint's overflow policy; a
+// message over the byte limit is accepted if nothing else is queued.
 func (s *Session) Send(m *subprotocol.Message) (Status, error) {
 	sc := s.endpoint.pools.scratch(m)
 	ent, err := s.encode(sc)

@@ -22,8 +22,9 @@ const (
 )
 
 // CloseOnOverflow closes the session and drops what is queued: a client either
-// gets everything or knows that it does not. The close status is 1008 if the session's own limit
-// is reached and 1013 if that of all sessions together is. It is the default.
+// gets everything or knows that it does not. The close status is 1008 if the
+// session's own limit is reached and 1013 if that of all sessions together is.
+// It is the default.
 func CloseOnOverflow() OverflowPolicy { return OverflowPolicy{mode: overflowClose} }
 
 // DropNewest drops the message that finds no room.
@@ -33,11 +34,12 @@ func DropNewest() OverflowPolicy { return OverflowPolicy{mode: overflowNewest} }
 // none that is being written.
 func DropOldest() OverflowPolicy { return OverflowPolicy{mode: overflowOldest} }
 
-// Conflate puts a message that finds no room in the place of the oldest queued one
-// with the same key, and drops the others with that key: the client gets the latest value of
-// each key. A message whose key is "", or is not in the queue, is dropped as with DropNewest.
-// key is called for every message that is queued, from any goroutine; the message is
-// valid until it returns, and what it returns must not alias the message's Body.
+// Conflate puts a message that finds no room in the place of the oldest queued
+// one with the same key, and drops the others with that key: the client gets
+// the latest value of each key. A message whose key is "", or is not in the
+// queue, is dropped as with DropNewest. key is called for every message that is
+// queued, from any goroutine; the message is valid until it returns, and what
+// it returns must not alias the message's Body.
 func Conflate(key func(m *subprotocol.Message) string) OverflowPolicy {
 	if key == nil {
 		panic("handler: Conflate without a key function")

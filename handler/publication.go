@@ -55,8 +55,8 @@ func NewPublication(m *subprotocol.Message) *Publication {
 	return p
 }
 
-// form returns the common part for framers of the form key, and has f encode it the first
-// time. It returns nil if p keeps too many forms already.
+// form returns the common part for framers of the form key, and has f encode it
+// the first time. It returns nil if p keeps too many forms already.
 func (p *Publication) form(e *Endpoint, key any, f subprotocol.Framer, split subprotocol.Splitter) *sharedForm {
 	if found := p.find(key); found != nil {
 		return found

@@ -7,8 +7,8 @@ import (
 	"github.com/weftws/weft/transport"
 )
 
-// Sessions are the sessions of an endpoint whose Connect was accepted and that have
-// not ended. It is safe for concurrent use.
+// Sessions are the sessions of an endpoint whose Connect was accepted and that
+// have not ended. It is safe for concurrent use.
 type Sessions struct {
 	max int
 
@@ -39,8 +39,8 @@ func (r *Sessions) Len() int {
 	return r.shown
 }
 
-// All ranges over the sessions that there are when the loop begins, in no order. The
-// loop may take its time.
+// All ranges over the sessions that there are when the loop begins, in no
+// order. The loop may take its time.
 func (r *Sessions) All() iter.Seq[*Session] {
 	return func(yield func(*Session) bool) {
 		for _, s := range r.snapshot() {
@@ -230,7 +230,8 @@ func (r *Sessions) isClosing() bool {
 	return r.closing
 }
 
-// shut admits nothing more and returns a channel that is closed once nothing is left.
+// shut admits nothing more and returns a channel that is closed once nothing is
+// left.
 func (r *Sessions) shut() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -115,8 +115,8 @@ func (s *Session) Transport() string { return s.endpoint.transport.Name() }
 // accepted Connect.
 func (s *Session) Features() subprotocol.Features { return s.framer.Features() }
 
-// Codec returns the endpoint's codec for a content type, parameters ignored, and the first one for
-// "". It is nil if the endpoint has none that fits.
+// Codec returns the endpoint's codec for a content type, parameters ignored,
+// and the first one for "". It is nil if the endpoint has none that fits.
 func (s *Session) Codec(contentType string) codec.Codec { return s.endpoint.codec(contentType) }
 
 // Conn is the connection, for the optional interfaces that package transport
@@ -155,9 +155,10 @@ func (s *Session) SetValue(key, value any) {
 }
 
 // Close ends the session. What is queued is still sent, for at most the
-// endpoint's close timeout; then the connection is closed with code and reason. Nothing is
-// accepted for sending from here on, and messages that were not handled yet are discarded,
-// except that the handler sees its Disconnect. Close returns at once.
+// endpoint's close timeout; then the connection is closed with code and reason.
+// Nothing is accepted for sending from here on, and messages that were not
+// handled yet are discarded, except that the handler sees its Disconnect. Close
+// returns at once.
 //
 // Only the first Close counts; later ones return an error that unwraps to
 // net.ErrClosed. A code or a reason that may not be sent is an error too, and
@@ -232,7 +233,8 @@ func (s *Session) hangUp() {
 	}
 }
 
-// cause is what Session.Context ends with when the connection ended with err. It is called with mu held.
+// cause is what Session.Context ends with when the connection ended with err.
+// It is called with mu held.
 func (s *Session) cause(err error) error {
 	if err == nil {
 		err = errSessionClosed

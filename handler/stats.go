@@ -7,9 +7,9 @@ import (
 	"github.com/weftws/weft/transport"
 )
 
-// Stats is what an endpoint has counted since it was made, but for the first three,
-// which are what there is now. The numbers are read one after the other, so
-// that they may be apart by what happened meanwhile.
+// Stats is what an endpoint has counted since it was made, but for the first
+// three, which are what there is now. The numbers are read one after the other,
+// so that they may be apart by what happened meanwhile.
 type Stats struct {
 	Sessions    int   // connected
 	Live        int   // admitted and not let go of: also those that connect or end
@@ -21,7 +21,8 @@ type Stats struct {
 	Ended          uint64 // sessions that were open
 	Refused        Refusals
 
-	// Transport messages and their bytes. What came in after the end of its session began is discarded.
+	// Transport messages and their bytes. What came in after the end of its
+	// session began is discarded.
 	MessagesIn, BytesIn   uint64
 	MessagesOut, BytesOut uint64
 	Discarded             uint64
@@ -46,7 +47,8 @@ type Drops struct{ Newest, Oldest, Conflated, Unsendable, Closed uint64 }
 type DropReason uint8
 
 const (
-	// DroppedNewest: there was no room for it, and the policy keeps the older ones.
+	// DroppedNewest: there was no room for it, and the policy keeps the older
+	// ones.
 	DroppedNewest DropReason = iota
 	// DroppedOldest: it made room for a newer one.
 	DroppedOldest
@@ -85,9 +87,9 @@ type Drop struct {
 	Bytes    int // as they would have been sent; 0 if they could not be encoded
 }
 
-// Hooks are told what happens. Each may be nil. They are called from any goroutine, must be quick,
-// and may call methods of the session. A panic of theirs is counted and goes no
-// further.
+// Hooks are told what happens. Each may be nil. They are called from any
+// goroutine, must be quick, and may call methods of the session. A panic of
+// theirs is counted and goes no further.
 type Hooks struct {
 	// Refuse: a handshake was refused with err. h is valid until it returns.
 	Refuse func(h *transport.Handshake, err error)
@@ -101,10 +103,12 @@ type Hooks struct {
 	// Drop: messages to the client were dropped.
 	Drop func(s *Session, d Drop)
 
-	// HandlerError: the handler returned err for m, which is valid until the hook returns.
+	// HandlerError: the handler returned err for m, which is valid until the
+	// hook returns.
 	HandlerError func(s *Session, m *subprotocol.Message, err error)
 
-	// Panic: a handler or the hook of WithAccept panicked with v, or called runtime.Goexit.
+	// Panic: a handler or the hook of WithAccept panicked with v, or called
+	// runtime.Goexit.
 	Panic func(s *Session, v any, stack []byte)
 }
 

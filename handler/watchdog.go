@@ -73,7 +73,8 @@ func (w *watchdog) list(sl *slot) {
 	}
 }
 
-// tick hands over what it saw in the same state before, and forgets slots that are not in use.
+// tick hands over what it saw in the same state before, and forgets slots that
+// are not in use.
 func (w *watchdog) tick() {
 	type slow struct {
 		s  *Session
