@@ -3,6 +3,7 @@ package interop
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -20,14 +21,14 @@ import (
 func TestInteropNPMServer(t *testing.T) {
 	foreign(t)
 	t.Parallel()
-	dialerCases(t, start(t, "node", "js/server.mjs"))
+	dialerCases(t, start(t, "node", "js/server.mjs"), nil)
 }
 
 // weft's dialer talks to a server on python3-websockets.
 func TestInteropPythonServer(t *testing.T) {
 	foreign(t)
 	t.Parallel()
-	dialerCases(t, start(t, python, "py/server.py"))
+	dialerCases(t, start(t, python, "py/server.py"), nil)
 }
 
 // end is what receives on the side that dials.
@@ -94,10 +95,18 @@ func (e *end) echo(t *testing.T, typ transport.MessageType, data []byte) {
 }
 
 // dialerCases runs every case over a server of its own path. Each connection ends
-// with a line of the server's, so cases run one after the other.
-func dialerCases(t *testing.T, srv *process) {
+// with a line of the server's, so cases run one after the other. The server speaks
+// TLS if config is not nil.
+func dialerCases(t *testing.T, srv *process, config *tls.Config) {
 	t.Helper()
 	base := "ws://" + srv.address(t)
+	if config != nil {
+		base = "wss" + base[len("ws"):]
+	}
+	dial := func(t *testing.T, url string, protocols ...string) *end {
+		t.Helper()
+		return dial(t, url, &transport.DialConfig{SubProtocols: protocols, TLS: config})
+	}
 
 	// ends closes from this side and wants the server to have heard it.
 	ends := func(t *testing.T, e *end, code transport.StatusCode, reason string) {
@@ -121,7 +130,7 @@ func dialerCases(t *testing.T, srv *process) {
 		"16 MiB, the dialer's limit": bytes.Repeat([]byte("0123456789abcdef"), 1<<20),
 	} {
 		t.Run("echo "+name, func(t *testing.T) {
-			e := dial(t, base+"/echo", nil)
+			e := dial(t, base+"/echo")
 			e.echo(t, transport.MessageText, data)
 			e.echo(t, transport.MessageBinary, data)
 			ends(t, e, transport.StatusNormalClosure, "over")
@@ -129,7 +138,7 @@ func dialerCases(t *testing.T, srv *process) {
 	}
 
 	t.Run("a message over the dialer's limit", func(t *testing.T) {
-		e := dial(t, base+"/echo", nil)
+		e := dial(t, base+"/echo")
 		e.send(t, transport.MessageBinary, make([]byte, 16<<20+1))
 		err := wait(t, e.closed)
 		require.ErrorIs(t, err, transport.ErrMessageTooBig)
@@ -137,14 +146,14 @@ func dialerCases(t *testing.T, srv *process) {
 	})
 
 	t.Run("fragments with pings in between", func(t *testing.T) {
-		e := dial(t, base+"/fragments", nil)
+		e := dial(t, base+"/fragments")
 		e.echo(t, transport.MessageText, []byte("The quick brown fox jumps over the lazy dog."))
 		e.echo(t, transport.MessageBinary, bytes.Repeat([]byte{0, 255}, 50))
 		ends(t, e, transport.StatusNormalClosure, "")
 	})
 
 	t.Run("pings are answered", func(t *testing.T) {
-		e := dial(t, base+"/ping", nil)
+		e := dial(t, base+"/ping")
 		for _, data := range []string{"a", strings.Repeat("p", 125)} {
 			e.send(t, transport.MessageText, []byte(data))
 			require.Equal(t, "pong "+data, string(wait(t, e.messages).Data))
@@ -153,7 +162,7 @@ func dialerCases(t *testing.T, srv *process) {
 	})
 
 	t.Run("the dialer's own pings are answered", func(t *testing.T) {
-		e := dial(t, base+"/echo", nil)
+		e := dial(t, base+"/echo")
 		p, ok := transport.As[transport.Pinger](e.conn)
 		require.True(t, ok)
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -175,7 +184,7 @@ func dialerCases(t *testing.T, srv *process) {
 		{"", transport.CloseError{Code: transport.StatusNoStatusReceived}},
 	} {
 		t.Run("closed by the server "+strings.TrimRight(c.query, "r"), func(t *testing.T) {
-			e := dial(t, base+"/close"+c.query, nil)
+			e := dial(t, base+"/close"+c.query)
 			e.send(t, transport.MessageText, []byte("now"))
 			err := wait(t, e.closed)
 			got, ok := errors.AsType[*transport.CloseError](err)
@@ -191,19 +200,19 @@ func dialerCases(t *testing.T, srv *process) {
 		{Code: 1001}, {Code: 3999, Reason: "Tschüß 👋"}, {Code: 4000, Reason: strings.Repeat("r", 123)},
 	} {
 		t.Run(fmt.Sprintf("closed by the dialer %d", c.Code), func(t *testing.T) {
-			ends(t, dial(t, base+"/echo", nil), c.Code, c.Reason)
+			ends(t, dial(t, base+"/echo"), c.Code, c.Reason)
 		})
 	}
 
 	t.Run("the server chooses a sub-protocol", func(t *testing.T) {
-		e := dial(t, base+"/echo", &transport.DialConfig{SubProtocols: []string{"first", "second"}})
+		e := dial(t, base+"/echo", "first", "second")
 		require.Equal(t, "second", e.conn.SubProtocol())
 		e.echo(t, transport.MessageText, []byte("agreed"))
 		ends(t, e, transport.StatusNormalClosure, "")
 	})
 
 	t.Run("the server refuses", func(t *testing.T) {
-		_, err := gobwas.New(nil).Dial(t.Context(), base+"/refuse", nil,
+		_, err := gobwas.New(nil).Dial(t.Context(), base+"/refuse", &transport.DialConfig{TLS: config},
 			func(transport.Conn) transport.Receiver { panic("opened although refused") })
 		refusal, ok := errors.AsType[*transport.Refusal](err)
 		require.True(t, ok, "%v", err)

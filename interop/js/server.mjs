@@ -1,6 +1,7 @@
 // A server on npm's ws for weft's dialer to talk to. It prints "listening on
 // ADDRESS" when it is ready, and "closed CODE REASON" for each connection that
-// ended. What it does depends on the path:
+// ended. With the files of a certificate and its key it speaks TLS. What it does
+// depends on the path:
 //
 //	/echo                    sends back what comes
 //	/fragments               the same, in pieces of at most 5 bytes, with a ping in between
@@ -8,11 +9,16 @@
 //	/ping                    pings, and sends "pong DATA" for the pong
 //	/refuse                  answers the handshake with 403 and a text
 
+import { readFileSync } from "node:fs";
+import http from "node:http";
+import https from "node:https";
 import { WebSocketServer } from "ws";
 
+const [cert, key] = process.argv.slice(2).map((f) => readFileSync(f));
+const listener = cert ? https.createServer({ cert, key }) : http.createServer();
+
 const server = new WebSocketServer({
-  host: "127.0.0.1",
-  port: 0,
+  server: listener,
   maxPayload: 32 << 20,
   handleProtocols: (offered) => (offered.has("second") ? "second" : false),
   verifyClient: ({ req }, done) => done(!req.url.startsWith("/refuse"), 403, "not today"),
@@ -46,7 +52,7 @@ server.on("connection", (ws, req) => {
   ws.on("close", (code, reason) => console.log(`closed ${code} ${reason}`));
   behaviour[url.pathname]?.(ws, url.searchParams);
 });
-server.on("listening", () => console.log(`listening on 127.0.0.1:${server.address().port}`));
+listener.listen(0, "127.0.0.1", () => console.log(`listening on 127.0.0.1:${listener.address().port}`));
 
 // The parent that goes away takes the server along.
 process.stdin.on("end", () => process.exit(0)).resume();
