@@ -1,6 +1,7 @@
 package transporttest
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -32,21 +33,29 @@ func echo(b *testing.B, factory Factory, size int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	out := []transport.Message{{Type: transport.MessageBinary, Data: make([]byte, size)}}
+	out := []transport.Message{{Type: transport.MessageBinary, Data: bytes.Repeat([]byte("x"), size)}}
+	back := func() {
+		for left := size; left > 0; { // in pieces, where there are no boundaries
+			select {
+			case n := <-client.got:
+				left -= n
+			case <-client.closed:
+				b.Fatal("the connection ended")
+			}
+		}
+	}
+	if _, err := c.Write(out); err == nil {
+		back()
+	} else {
+		out[0].Type = transport.MessageText // a transport that carries text only
+	}
 	b.SetBytes(int64(size))
 	b.ReportAllocs()
 	for b.Loop() {
 		if n, err := c.Write(out); n != 1 || err != nil {
 			b.Fatalf("Write took %d: %v", n, err)
 		}
-		select {
-		case n := <-client.got:
-			if n != size {
-				b.Fatalf("%d bytes came back, %d were sent", n, size)
-			}
-		case <-client.closed:
-			b.Fatal("the connection ended")
-		}
+		back()
 	}
 	_ = c.Close(transport.StatusNormalClosure, "")
 	<-client.closed

@@ -33,6 +33,7 @@ type end struct {
 	conn      transport.Conn
 	opened    bool // Open has returned
 	got       []transport.Message
+	bytes     int // in got
 	entered   int
 	active    int // the number of the Receive that runs and has not yielded, from 1
 	writing   bool
@@ -79,6 +80,9 @@ func (e *end) wait(cond func() bool) bool {
 func (e *end) waitClosed() bool       { return e.wait(func() bool { return e.closed > 0 }) }
 func (e *end) waitGot(n int) bool     { return e.wait(func() bool { return len(e.got) >= n }) }
 func (e *end) waitEntered(n int) bool { return e.wait(func() bool { return e.entered >= n }) }
+
+// idle waits until no Receive runs but those that have yielded.
+func (e *end) idle() bool { return e.wait(func() bool { return e.active == 0 }) }
 
 func (e *end) connection() transport.Conn {
 	e.mu.Lock()
@@ -140,6 +144,7 @@ func (e *end) Receive(m transport.Message) {
 	me := e.active
 	seen := bytes.Clone(m.Data)
 	e.got = append(e.got, transport.Message{Type: m.Type, Data: seen})
+	e.bytes += len(seen)
 	e.note()
 	e.mu.Unlock()
 
@@ -343,17 +348,11 @@ func (e *end) expectBytes(want []transport.Message) {
 	for i := range want {
 		w = append(append(w, want[i].Head...), want[i].Data...)
 	}
-	joined := func() []byte {
-		var g []byte
-		for i := range e.got {
-			g = append(g, e.got[i].Data...)
-		}
-		return g
+	e.wait(func() bool { return e.bytes >= len(w) || e.closed > 0 })
+	var g []byte
+	for _, m := range e.received() {
+		g = append(g, m.Data...)
 	}
-	e.wait(func() bool { return len(joined()) >= len(w) || e.closed > 0 })
-	e.mu.Lock()
-	g := joined()
-	e.mu.Unlock()
 	if !bytes.Equal(g, w) {
 		e.k.fatalf("%s: %d bytes arrived, which are not the %d that were taken", e.name, len(g), len(w))
 	}

@@ -75,7 +75,7 @@ func faults() []*fault {
 							out = append(out, transport.Message{Type: m.Type, Data: p})
 						}
 					}
-					if n, err := s.Conn.Write(out); n < len(out) {
+					if n, err := s.Conn.Write(out); n == 0 {
 						return i, err
 					}
 				}
@@ -137,9 +137,7 @@ func faults() []*fault {
 			write: func(s *side, b []transport.Message) (int, error) {
 				n, err := s.Conn.Write(b)
 				if p := s.other(); n > 0 && p != nil && s.next() > 20 {
-					p.mu.Lock()
-					p.flag = true
-					p.mu.Unlock()
+					p.set(true)
 				}
 				return n, err
 			},
@@ -276,9 +274,12 @@ func faults() []*fault {
 			}},
 		{name: "two closes that cross end nothing", rule: "close-both",
 			close: func(s *side, code transport.StatusCode, reason string) error {
-				s.set(true)
-				if s.wait(func() bool { return s.peer != nil }); !s.other().is() {
-					time.Sleep(time.Millisecond) // lets the two cross
+				if !s.set(true) {
+					select { // one side sends, the other one receives: the two have crossed
+					case s.cross <- struct{}{}:
+					case <-s.cross:
+					case <-s.stop:
+					}
 				}
 				return s.Conn.Close(code, reason)
 			},
@@ -323,29 +324,19 @@ func faults() []*fault {
 				}
 				return n, err
 			},
-			writable: func(s *side) {
-				s.mu.Lock()
-				defer s.mu.Unlock()
-				s.flag = true
-				s.changed()
-			}},
+			writable: func(s *side) { s.set(true) }},
 		{name: "Write has no bound", rule: "write-never-waits", options: func(o *pipe.Options) { o.Buffer = 1 << 30 }},
 		{name: "Writable never comes", rule: "writable-comes", writable: func(*side) {}},
 		{name: "a Writable before Write has returned is lost", rule: "writable-comes",
 			write: func(s *side, b []transport.Message) (int, error) {
-				s.set(true)
+				s.set(false)
 				n, err := s.Conn.Write(b)
 				if n < len(b) && err == nil {
-					time.Sleep(5 * time.Millisecond) // lets it come
+					s.wait(func() bool { return s.flag }) // it comes, and nobody remembers
 				}
-				s.set(false)
 				return n, err
 			},
-			writable: func(s *side) {
-				if !s.is() {
-					s.r.Writable()
-				}
-			}},
+			writable: func(s *side) { s.set(true) }},
 		{name: "Writable comes twice", rule: "writable-once",
 			writable: func(s *side) {
 				s.r.Writable()
@@ -410,16 +401,13 @@ func faults() []*fault {
 				})
 				return n / 2, err
 			}},
-		{name: "only one of several pings is answered", rule: "ping",
+		{name: "every other ping is not answered", rule: "ping",
 			ping: func(s *side, ctx context.Context) (time.Duration, error) {
-				if s.set(true) {
+				if s.next()%2 == 0 {
 					<-ctx.Done()
 					return 0, ctx.Err()
 				}
-				defer s.set(false)
-				d, err := s.Conn.Ping(ctx)
-				time.Sleep(time.Millisecond) // lets the others come
-				return d, err
+				return s.Conn.Ping(ctx)
 			}},
 		{name: "a running Receive holds up pongs", rule: "ping-while-yielded",
 			ping: func(s *side, ctx context.Context) (time.Duration, error) {
@@ -476,12 +464,11 @@ func faults() []*fault {
 			}},
 		{name: "the last data is lost when the end comes with it", rule: "last-data",
 			receive: func(s *side, m transport.Message) {
-				if s.next() > 1 {
-					time.Sleep(5 * time.Millisecond) // lets the cut come
-				}
-				if !s.is() {
+				if s.next() == 1 {
 					s.r.Receive(m)
+					return
 				}
+				s.wait(func() bool { return s.flag }) // until the end is there too, and then forgets m
 			},
 			cut: func(s *side) {
 				s.other().set(true)

@@ -52,7 +52,8 @@ type side struct {
 	held      []transport.Message
 	current   []byte        // what Receive was given
 	receiving int           // Receives that run
-	change    chan struct{} // closed and replaced at each call of Writable and each end of a Receive
+	change    chan struct{} // closed and replaced whenever one of the others changes
+	cross     chan struct{} // the same on both sides
 }
 
 func (s *side) Unwrap() transport.Conn { return s.Conn }
@@ -116,9 +117,6 @@ func (s *side) Receive(m transport.Message) {
 }
 
 func (s *side) Writable() {
-	s.mu.Lock()
-	s.changed()
-	s.mu.Unlock()
 	if s.f.writable != nil {
 		s.f.writable(s)
 		return
@@ -177,6 +175,7 @@ func (s *side) set(to bool) bool {
 	defer s.mu.Unlock()
 	was := s.flag
 	s.flag = to
+	s.changed()
 	return was
 }
 
@@ -232,7 +231,7 @@ func (f *fault) factory(stop chan struct{}) transporttest.Factory {
 }
 
 func (t *faulty) side(name string, c transport.Conn) *side {
-	return &side{Conn: c.(*pipe.Conn), f: t.f, name: name, stop: t.stop, change: make(chan struct{})}
+	return &side{Conn: c.(*pipe.Conn), f: t.f, name: name, stop: t.stop, change: make(chan struct{}), cross: make(chan struct{})}
 }
 
 func (t *faulty) Accept(h *transport.Handshake) (transport.Admission, error) {
@@ -290,7 +289,7 @@ func (t *faulty) Dial(
 		t.mu.Lock()
 		server := t.server
 		t.mu.Unlock()
-		client.peer = server
+		client.peer, client.cross = server, server.cross
 		server.mu.Lock()
 		server.peer = client
 		server.mu.Unlock()

@@ -156,7 +156,7 @@ func rules() []rule {
 		{name: rulePingYield, run: pingWhileYielded, needs: needsPingYield,
 			text: "Ping is answered while the peer runs a Receive that has yielded."},
 		{name: rulePingEnds, run: pingEnds, needs: needsPing,
-			text: "Ping ends with the connection, with an error that unwraps to net.ErrClosed."},
+			text: "Ping ends with its context and with the connection, then with an error that unwraps to net.ErrClosed."},
 		{name: ruleHandshake, run: handshake, once: true,
 			text: "The acceptor sees what the client said; no field that has to be there is nil."},
 		{name: ruleRefuse, run: refuse, once: true,

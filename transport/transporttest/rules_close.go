@@ -268,7 +268,7 @@ func closeBoth(k *kit) {
 			own, peers transport.StatusCode
 		}{{x, 4006, 4007}, {y, 4007, 4006}} {
 			err := e.closedErr()
-			if k.f.CloseCodes && transport.CloseStatus(err) == int(e.peers) {
+			if got := transport.CloseStatus(err); got == int(e.peers) || got > 0 && !k.f.CloseCodes {
 				continue
 			}
 			k.endedLocally(e.end, e.own)

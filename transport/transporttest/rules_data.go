@@ -166,7 +166,7 @@ func dataValid(k *kit) {
 		k.rounds()
 		h.release()
 		y.expect(msgs)
-		if !y.wait(func() bool { return y.active == 0 }) {
+		if !y.idle() {
 			k.fatalf("%s: Receive has not returned", y.name)
 		}
 	}

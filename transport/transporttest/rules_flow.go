@@ -39,12 +39,12 @@ func writableComes(k *kit) {
 	// A Write that runs while its peer makes room meets a Writable that comes early
 	// sooner or later, for the next Write follows at once.
 	msgs := k.messages(64, func(i int) int { return 30_000 + 1000*i })
-	for range 8 {
+	for range 4 {
 		if x.send(msgs...) < len(msgs) {
 			return
 		}
 	}
-	y.expect(slices.Concat(msgs, msgs, msgs, msgs, msgs, msgs, msgs, msgs))
+	y.expect(slices.Repeat(msgs, 4))
 
 	x, y, h, first := k.stalled()
 	want := append([]transport.Message{first}, x.fill(1)...)
@@ -110,7 +110,7 @@ func writableInReceive(k *kit) {
 		k.fatalf("%s: the message has not come", x.name)
 	}
 	h.release()
-	if !x.wait(func() bool { return x.entered > 0 && x.active == 0 }) {
+	if !x.idle() {
 		k.errorf("%s: Receive has not returned", x.name)
 	}
 }
@@ -118,10 +118,10 @@ func writableInReceive(k *kit) {
 func exactlyOnce(k *kit) {
 	// y is held up again and again, so that a Write is cut short at many places.
 	var mu sync.Mutex
-	holds := make(map[int]*hold) // by the number of the message
-	x, y := k.pair(hooks{}, hooks{receive: func(_ *end, i int, _ transport.Message) {
+	var now *hold // where the next Receive is held up
+	x, y := k.pair(hooks{}, hooks{receive: func(*end, int, transport.Message) {
 		mu.Lock()
-		h := holds[i]
+		h := now
 		mu.Unlock()
 		if h != nil {
 			h.wait()
@@ -129,19 +129,26 @@ func exactlyOnce(k *kit) {
 	}})
 	var taken []transport.Message
 	for range 4 {
-		before, h := len(taken), k.hold()
+		if !y.idle() { // else the Receive before this one might find the new hold
+			k.fatalf("%s: Receive has not returned", y.name)
+		}
+		h := k.hold()
 		mu.Lock()
-		holds[before] = h
+		now = h
 		mu.Unlock()
-		m := k.message(before, 10)
+		before := len(y.received())
+		m := k.message(len(taken), 10)
 		if x.send(m) < 1 {
 			return
 		}
 		taken = append(taken, m)
-		if !y.waitEntered(len(taken)) {
-			k.fatalf("%s: message %d has not come", y.name, before)
+		if !y.waitEntered(before + 1) {
+			k.fatalf("%s: message %d has not come", y.name, len(taken))
 		}
 		taken = append(taken, x.fill(len(taken))...)
+		mu.Lock()
+		now = nil
+		mu.Unlock()
 		h.release()
 		if !x.waitWritable() {
 			return
@@ -155,32 +162,33 @@ func exactlyOnce(k *kit) {
 
 func yield(k *kit) {
 	const first = 5 // Receives that yield and run on
-	h := k.hold()
+	h, asked := k.hold(), make(chan struct{})
 	x, y := k.pair(hooks{}, hooks{receive: func(e *end, i int, _ transport.Message) {
 		switch {
+		case i >= first:
+			return
 		case i == 0:
 			if !e.yield() {
 				k.errorf("%s: Yield inside Receive returned false", e.name)
 			}
-			if e.yield() { // the only message so far
+			if e.yield() { // there is no other Receive that it could count for
 				k.errorf("%s: a second Yield inside the same Receive returned true", e.name)
 			}
-			fallthrough
-		case i < first:
-			if i > 0 {
-				e.yield()
-			}
-			h.wait()
+			close(asked)
+		case i == 1: // any goroutine may call it
+			var wg sync.WaitGroup
+			wg.Go(func() { e.yield() })
+			wg.Wait()
+		default:
+			e.yield()
 		}
+		h.wait()
 	}})
 	msgs := k.messages(200, func(i int) int { return 100 + i })
 	x.send(msgs[0])
-	// y's second Yield is over when it has been told so: no other message may be
-	// there before.
-	if !y.waitEntered(1) {
-		k.fatalf("%s: the first message has not come", y.name)
+	if !k.soon(asked) {
+		k.fatalf("%s: Yield has not returned", y.name)
 	}
-	k.rounds()
 	x.send(msgs[1:]...)
 	y.expect(msgs) // while the first ones run
 	h.release()
@@ -212,24 +220,33 @@ func pause(k *kit) {
 	}})
 	p := k.pauser(y)
 	p.Resume() // without a pause it does nothing
-	msgs := k.messages(20, func(i int) int { return 20 + i })
-	part := func(from, to int, resume bool) {
+	msgs := k.messages(30, func(i int) int { return 20 + i })
+	paused := func(from, to int) {
+		before := max(len(y.received()), 1) // the first Receive is the one that pauses
 		x.send(msgs[from:to]...)
 		k.rounds()
-		if n := len(y.received()); n > max(from, 1) {
-			k.fatalf("%s: %d messages were received before Resume, want %d", y.name, n, max(from, 1))
-		}
-		if resume {
-			p.Resume()
-			y.expect(msgs[:to])
+		if n := len(y.received()); n > before {
+			k.fatalf("%s: Receive was called %d times between Pause and Resume", y.name, n-before)
 		}
 	}
-	part(0, 5, true) // paused inside the first Receive
+	paused(0, 5)
+	p.Resume()
+	y.expect(msgs[:5])
 	p.Pause()
 	p.Pause() // is one pause
-	part(5, 20, true)
+	paused(5, 20)
+	p.Resume()
+	y.expect(msgs[:20])
 
-	p.Pause()
+	p.Pause() // a close waits behind the messages
+	paused(20, 30)
+	_ = x.close(4009, "bye")
+	p.Resume()
+	y.expect(msgs)
+	k.closedByPeer(y, 4009)
+
+	x, y = k.pair(hooks{}, hooks{})
+	k.pauser(y).Pause()
 	_ = y.close(transport.StatusNormalClosure, "") // a paused side may close
 	k.endedLocally(y, transport.StatusNormalClosure)
 	x.closedErr()
@@ -314,6 +331,12 @@ func pingEnds(k *kit) {
 	if !y.waitEntered(1) {
 		k.fatalf("%s: the message has not come", y.name)
 	}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	done := k.guard(rulePingEnds, x.name+": Ping with a context that has ended")
+	_, _ = k.ping(x, ended)
+	done()
+
 	pinged := make(chan struct{})
 	go func() {
 		defer close(pinged)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 
@@ -14,6 +15,10 @@ import (
 func handshake(k *kit) {
 	server, client := k.newEnd("server", hooks{}), k.newEnd("client", hooks{})
 	adm := k.newAdmission(server, "")
+	u, err := url.Parse(k.server.URL)
+	if err != nil {
+		k.fatalf("Server.URL: %v", err)
+	}
 	const field = "X-Kit"
 	cfg := &k.server.DialConfig
 	header := make(http.Header)
@@ -27,6 +32,9 @@ func handshake(k *kit) {
 		}
 		if got := h.Header.Get(strings.ToLower(field)); k.f.Header && got != "value" {
 			k.errorf("the header field %s is %q, want %q", field, got, "value")
+		}
+		if h.Path != "" && (h.Host != u.Host || h.Path != u.Path || h.Query != u.RawQuery) {
+			k.errorf("the acceptor saw host %q, path %q and query %q of %s", h.Host, h.Path, h.Query, u)
 		}
 		if got := h.Header.Get("X-Absent"); got != "" {
 			k.errorf("a header field that was not sent is %q", got)

@@ -50,7 +50,8 @@ type Factory func(s Setup) (*Server, error)
 // Features are what an implementation claims. A rule about something that is not
 // claimed is skipped. The zero value claims the least.
 type Features struct {
-	// Boundaries, Text and Binary are those of transport.Features.
+	// Boundaries, Text and Binary are those of transport.Features; one of Text and
+	// Binary must be claimed.
 	Boundaries, Text, Binary bool
 
 	// CloseCodes: the code and the reason of Close reach the peer.
@@ -83,6 +84,9 @@ type Features struct {
 }
 
 func (f Features) withDefaults() Features {
+	if !f.Text && !f.Binary {
+		panic("transporttest: Features claim neither Text nor Binary")
+	}
 	if f.StallBytes == 0 {
 		f.StallBytes = 64 << 20
 	}

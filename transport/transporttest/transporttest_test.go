@@ -2,6 +2,7 @@ package transporttest_test
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/weftws/weft/transport"
 	"github.com/weftws/weft/transport/transporttest"
 )
 
@@ -89,4 +91,102 @@ func TestSoundTransportBreaksNoRule(t *testing.T) {
 	stop := make(chan struct{})
 	defer close(stop)
 	require.Empty(t, transporttest.Check((&fault{}).factory(stop), features))
+}
+
+// A transport that claims less is asked less, and a sound one breaks no rule then
+// either: here one that delivers a stream in pieces, and one for text alone.
+func TestFewerFeatures(t *testing.T) {
+	t.Parallel()
+	stop := make(chan struct{})
+	defer close(stop)
+	pieces := &fault{receive: func(s *side, m transport.Message) {
+		half := len(m.Data) / 2
+		for _, p := range [][]byte{m.Data[:half], m.Data[half:]} {
+			if len(p) > 0 {
+				s.r.Receive(transport.Message{Type: m.Type, Data: p})
+			}
+		}
+	}}
+	require.Empty(t, transporttest.Check(pieces.factory(stop), transporttest.Features{
+		Text: true, Binary: true, Stall: true,
+	}))
+	text := &fault{write: func(s *side, b []transport.Message) (int, error) {
+		for i, m := range b {
+			if m.Type == transport.MessageBinary {
+				n, err := s.Conn.Write(b[:i])
+				return n, errors.Join(err, errPlain)
+			}
+		}
+		return s.Conn.Write(b)
+	}}
+	require.Empty(t, transporttest.Check(text.factory(stop), transporttest.Features{
+		Text: true, Boundaries: true, Pause: true, Ping: true,
+	}))
+	require.Panics(t, func() { transporttest.Check(text.factory(stop), transporttest.Features{}) })
+}
+
+// A fault does not keep the kit from going through all rules.
+func TestCheckGoesOn(t *testing.T) {
+	t.Parallel()
+	for _, f := range faults() {
+		if f.name != "the reason is lost" && f.name != "a second Closed" {
+			continue
+		}
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			stop := make(chan struct{})
+			defer close(stop)
+			errs := transporttest.Check(f.factory(stop), impatient())
+			require.Contains(t, names(errs), f.rule, "%v", errs)
+		})
+	}
+}
+
+// hanging is a dialer that does not heed its context.
+type hanging struct{ stop chan struct{} }
+
+func (h hanging) Dial(
+	context.Context, string, *transport.DialConfig, func(transport.Conn) transport.Receiver,
+) (transport.Conn, error) {
+	<-h.stop
+	return nil, errPlain
+}
+
+// A rule that hangs is named, with the goroutines that it left.
+func TestWatchdog(t *testing.T) {
+	t.Parallel()
+	stop := make(chan struct{})
+	defer close(stop)
+	f := impatient()
+	f.Patience = 30 * time.Millisecond
+	errs := transporttest.CheckRule("order", func(transporttest.Setup) (*transporttest.Server, error) {
+		return &transporttest.Server{Dialer: hanging{stop}}, nil
+	}, f)
+	require.Equal(t, []string{"order", "order"}, names(errs))
+	require.ErrorContains(t, errs[0], "server to client")
+	require.ErrorContains(t, errs[1], "client to server")
+	require.ErrorContains(t, errs[0], "hanging.Dial", "the stack that hangs")
+	require.ErrorContains(t, errs[0], "Messages arrive in the order in which they were taken.")
+}
+
+// A rule that goes on and on ends too: goleak finds it otherwise.
+func TestWatchdogEndsALoop(t *testing.T) {
+	t.Parallel()
+	f := impatient()
+	f.Patience = 30 * time.Millisecond
+	loop := &fault{write: func(s *side, _ []transport.Message) (int, error) {
+		go s.r.Writable()
+		return 0, nil
+	}}
+	errs := transporttest.CheckRule("order", loop.factory(nil), f)
+	require.Contains(t, names(errs), "order")
+}
+
+func TestFactoryThatFails(t *testing.T) {
+	t.Parallel()
+	errs := transporttest.CheckRule("refuse", func(transporttest.Setup) (*transporttest.Server, error) {
+		return nil, errPlain
+	}, features)
+	require.Equal(t, []string{"refuse"}, names(errs))
+	require.ErrorContains(t, errs[0], "plain")
 }
