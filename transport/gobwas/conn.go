@@ -54,7 +54,7 @@ type conn struct {
 	closing    bool  // the close frame is queued, or the connection broken: nothing is taken any more
 	cause      error // of Closed; the first one counts
 	closeTimer *time.Timer
-	settled    chan struct{} // if not nil, closed when the waiter has ended
+	settled    chan struct{} // if not nil, closed when the waiter or a Write has ended
 	resume     chan struct{} // if not nil, closed by Resume and at the end
 
 	// The keep-alive and Ping, under mu.
@@ -339,7 +339,7 @@ func (c *conn) finish() {
 		delete(c.pings, id)
 		close(p.done)
 	}
-	for c.waiting || c.calling > 0 {
+	for c.waiting || c.writing || c.calling > 0 {
 		settled := c.settle()
 		c.mu.Unlock()
 		<-settled
@@ -353,8 +353,8 @@ func (c *conn) finish() {
 	c.recv.Closed(err)
 }
 
-// settle returns a channel that closes when the waiter has ended. The caller
-// holds mu.
+// settle returns a channel that closes when the waiter or a Write has ended. The
+// caller holds mu.
 func (c *conn) settle() chan struct{} {
 	if c.settled == nil {
 		c.settled = make(chan struct{})

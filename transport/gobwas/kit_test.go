@@ -34,6 +34,7 @@ func kitFactory(kind string) transporttest.Factory {
 			DialConfig: transport.DialConfig{TLS: clientTLS},
 			Cut: func(c transport.Conn) {
 				cc, _ := transport.As[*conn](c)
+				cc.awaitFlush()
 				cc.drop()
 			},
 		}

@@ -167,7 +167,7 @@ func (c *conn) closed(body []byte) {
 // most.
 func (c *conn) awaitFlush() {
 	c.mu.Lock()
-	for c.waiting {
+	for c.waiting || c.writing {
 		settled := c.settle()
 		c.mu.Unlock()
 		<-settled

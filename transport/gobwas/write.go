@@ -37,21 +37,25 @@ func (c *conn) Write(batch []transport.Message) (accepted int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for accepted < len(batch) && err == nil {
-		if c.closing {
-			return accepted, c.over()
-		}
-		if c.waiting {
+		switch t := batch[accepted].Type; {
+		case c.closing:
+			err = c.over()
+		case !sendable(t):
+			err = fmt.Errorf("gobwas: message of type %d can't be sent", t)
+		case c.waiting:
 			c.want++
 			return accepted, nil
-		}
-		var n int
-		n, err = c.writeSome(batch[accepted:])
-		accepted += n
-		if accepted < len(batch) {
-			c.between()
+		default:
+			var n int
+			n, err = c.writeSome(batch[accepted:])
+			accepted += n
+			if accepted < len(batch) {
+				c.between()
+			}
 		}
 	}
-	c.flushControl()
+	c.flushControl() // a close frame too, if Close came between two system calls
+	c.settleWaits()
 	return accepted, err
 }
 
@@ -67,9 +71,6 @@ func (c *conn) between() {
 // and returns how many messages it took. What the socket refuses of a message is
 // kept, and the waiter starts. The caller holds mu, and nothing is kept.
 func (c *conn) writeSome(batch []transport.Message) (int, error) {
-	if t := batch[0].Type; !sendable(t) {
-		return 0, fmt.Errorf("gobwas: message of type %d can't be sent", t)
-	}
 	if len(batch) == 1 && len(c.control)+len(c.pong) == 0 {
 		if form := c.form(&batch[0]); form != nil {
 			return 1, c.writeForm(form)
@@ -296,11 +297,16 @@ func (c *conn) waiter() {
 		c.mu.Lock()
 		c.calling--
 	}
+	c.settleWaits()
+	c.mu.Unlock()
+}
+
+// settleWaits wakes who waits for the waiter or for a Write. The caller holds mu.
+func (c *conn) settleWaits() {
 	if c.settled != nil && !c.waiting {
 		close(c.settled)
 		c.settled = nil
 	}
-	c.mu.Unlock()
 }
 
 // appendMessage encodes m as one frame behind dst.
