@@ -21,6 +21,10 @@ type Buffer struct {
 	blk   *block
 	r, w  int
 	stash []byte // what is unread, while there is no block
+
+	// More says that what was consumed is not complete: the next Read may wait with
+	// a block in its hands, where it could not wait without one and read much.
+	More bool
 }
 
 // Bytes returns what is unread. It is valid until Consume has taken it and the

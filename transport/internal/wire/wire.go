@@ -107,10 +107,10 @@ func (s *blocking) WaitWrite(p []byte) (int, error) {
 	return s.nc.Write(p[:min(len(p), maxRecord)])
 }
 
-// readBlocking waits with a single byte in its hands: only when that has come, a
-// buffer is taken for what follows.
+// readBlocking waits with a single byte in its hands unless more must come: only
+// when that byte has come, a buffer is taken for what follows.
 func readBlocking(nc net.Conn, one *[1]byte, b *Buffer) error {
-	if b.Len() == 0 {
+	if b.Len() == 0 && !b.More {
 		b.Park()
 		n, err := nc.Read(one[:])
 		if n == 0 {
