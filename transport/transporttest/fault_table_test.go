@@ -32,9 +32,8 @@ func faults() []*fault {
 	}
 	return []*fault{
 		{name: "what is written inside Open is dropped", rule: "open-first",
-			open: func(s *side) { s.set(true) },
 			write: func(s *side, b []transport.Message) (int, error) {
-				if s.peer == nil && s.name == "server" || s.r == nil {
+				if s.r == nil {
 					return len(b), nil
 				}
 				return s.Conn.Write(b)
@@ -386,7 +385,7 @@ func faults() []*fault {
 			}},
 		{name: "Pause is ignored", rule: "pause", pause: func(*side) {}},
 		{name: "a ping goes into a message", rule: "ping",
-			ping: func(s *side, ctx context.Context) (time.Duration, error) {
+			ping: func(ctx context.Context, s *side) (time.Duration, error) {
 				s.set(true)
 				return s.Conn.Ping(ctx)
 			},
@@ -402,7 +401,7 @@ func faults() []*fault {
 				return n / 2, err
 			}},
 		{name: "every other ping is not answered", rule: "ping",
-			ping: func(s *side, ctx context.Context) (time.Duration, error) {
+			ping: func(ctx context.Context, s *side) (time.Duration, error) {
 				if s.next()%2 == 0 {
 					<-ctx.Done()
 					return 0, ctx.Err()
@@ -410,7 +409,7 @@ func faults() []*fault {
 				return s.Conn.Ping(ctx)
 			}},
 		{name: "a running Receive holds up pongs", rule: "ping-while-yielded",
-			ping: func(s *side, ctx context.Context) (time.Duration, error) {
+			ping: func(ctx context.Context, s *side) (time.Duration, error) {
 				p := s.other()
 				p.mu.Lock()
 				busy := p.receiving > 0
@@ -422,7 +421,7 @@ func faults() []*fault {
 				return s.Conn.Ping(ctx)
 			}},
 		{name: "a ping outlives the connection", rule: "ping-ends",
-			ping: func(s *side, ctx context.Context) (time.Duration, error) {
+			ping: func(ctx context.Context, s *side) (time.Duration, error) {
 				d, err := s.Conn.Ping(ctx)
 				if errors.Is(err, net.ErrClosed) {
 					<-s.stop

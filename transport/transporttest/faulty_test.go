@@ -30,7 +30,7 @@ type fault struct {
 	closed    func(s *side, err error)
 	yield     func(s *side) bool
 	pause     func(s *side)
-	ping      func(s *side, ctx context.Context) (time.Duration, error)
+	ping      func(ctx context.Context, s *side) (time.Duration, error)
 	cut       func(s *side)
 	handshake func(h *transport.Handshake)
 	abort     func(err error)
@@ -96,7 +96,7 @@ func (s *side) Pause() {
 
 func (s *side) Ping(ctx context.Context) (time.Duration, error) {
 	if s.f.ping != nil {
-		return s.f.ping(s, ctx)
+		return s.f.ping(ctx, s)
 	}
 	return s.Conn.Ping(ctx)
 }

@@ -213,9 +213,11 @@ func yieldOutside(k *kit) {
 }
 
 func pause(k *kit) {
+	inside := make(chan struct{})
 	x, y := k.pair(hooks{}, hooks{receive: func(e *end, i int, _ transport.Message) {
 		if i == 0 {
 			k.pauser(e).Pause()
+			close(inside)
 		}
 	}})
 	p := k.pauser(y)
@@ -230,6 +232,9 @@ func pause(k *kit) {
 		}
 	}
 	paused(0, 5)
+	if !k.soon(inside) {
+		k.fatalf("%s: the first message has not come", y.name)
+	}
 	p.Resume()
 	y.expect(msgs[:5])
 	p.Pause()
@@ -266,7 +271,7 @@ type noPauser struct{}
 func (noPauser) Pause()  {}
 func (noPauser) Resume() {}
 
-func (k *kit) ping(e *end, ctx context.Context) (time.Duration, error) {
+func (k *kit) ping(ctx context.Context, e *end) (time.Duration, error) {
 	p, ok := transport.As[transport.Pinger](e.connection())
 	if !ok {
 		k.errorf("%s: the Conn is no Pinger", e.name)
@@ -280,7 +285,7 @@ func (k *kit) pingOnce(e *end) {
 	ctx, cancel := k.context()
 	defer cancel()
 	start := time.Now()
-	d, err := k.ping(e, ctx)
+	d, err := k.ping(ctx, e)
 	switch most := time.Since(start); {
 	case err != nil:
 		k.errorf("%s: Ping failed: %v", e.name, err)
@@ -334,14 +339,14 @@ func pingEnds(k *kit) {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	done := k.guard(rulePingEnds, x.name+": Ping with a context that has ended")
-	_, _ = k.ping(x, ended)
+	_, _ = k.ping(ended, x)
 	done()
 
 	pinged := make(chan struct{})
 	go func() {
 		defer close(pinged)
 		// An event loop may answer before the end comes.
-		if _, err := k.ping(x, context.Background()); err != nil && !errors.Is(err, net.ErrClosed) {
+		if _, err := k.ping(context.Background(), x); err != nil && !errors.Is(err, net.ErrClosed) {
 			k.errorf("%s: Ping returned %v, which does not unwrap to net.ErrClosed", x.name, err)
 		}
 	}()
@@ -353,7 +358,7 @@ func pingEnds(k *kit) {
 	h.release()
 	y.closedErr()
 	for _, e := range []*end{x, y} {
-		if _, err := k.ping(e, context.Background()); !errors.Is(err, net.ErrClosed) {
+		if _, err := k.ping(context.Background(), e); !errors.Is(err, net.ErrClosed) {
 			k.errorf("%s: Ping after the end returned %v, which does not unwrap to net.ErrClosed", e.name, err)
 		}
 	}
