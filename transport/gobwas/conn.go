@@ -27,12 +27,14 @@ type conn struct {
 	in      wire.Buffer
 	dec     parser
 	limited bool // a read deadline is set
+	newer   bool // a message that is complete came after it was set
 
 	// turn is odd while Receive runs. The reader makes it odd; whoever adds one to
 	// that odd number first, the reader after Receive or Yield, decides who reads on.
 	turn    atomic.Uint64
 	alive   atomic.Bool // something came since the last ping of the keep-alive
 	paused  atomic.Bool
+	excused atomic.Bool // a Pause came since the read deadline was set
 	stopped atomic.Bool // as closing: what comes is dropped
 
 	mu   sync.Mutex
@@ -263,7 +265,10 @@ func (c *conn) tick() {
 		return
 	}
 	c.asked = false
-	if !c.alive.Load() && !c.paused.Load() && c.turn.Load()&1 == 0 {
+	// While something waits to be sent, the ping may wait behind it: WriteTimeout
+	// judges the peer then.
+	late := c.waiting && c.opts.WriteTimeout > 0
+	if !c.alive.Load() && !c.paused.Load() && c.turn.Load()&1 == 0 && !late {
 		c.mu.Unlock()
 		c.broken(errSilent)
 		return
@@ -289,6 +294,7 @@ func (c *conn) Pause() {
 	defer c.mu.Unlock()
 	if !c.closing {
 		c.paused.Store(true)
+		c.excused.Store(true)
 	}
 }
 
@@ -300,7 +306,9 @@ func (c *conn) Resume() {
 }
 
 func (c *conn) wakePaused() {
-	c.paused.Store(false)
+	if c.paused.Swap(false) {
+		c.alive.Store(true) // what the peer sent meanwhile was not looked at
+	}
 	if c.resume != nil {
 		close(c.resume)
 		c.resume = nil
@@ -321,7 +329,6 @@ func (c *conn) waitResume() {
 		resume := c.resume
 		c.mu.Unlock()
 		<-resume
-		c.alive.Store(true)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"time"
 
 	"github.com/gobwas/ws"
 	"github.com/weftws/weft/transport"
@@ -22,6 +23,9 @@ func (c *conn) read() {
 				return
 			}
 			p = p[n:]
+			if ev.op != ws.OpContinuation && c.dec.msgOp == 0 {
+				c.newer = true
+			}
 			switch ev.op {
 			case ws.OpContinuation:
 				p = nil // nothing that is complete
@@ -88,17 +92,33 @@ func (c *conn) Yield() bool {
 
 // fill reads more. A message that has begun must be complete in time.
 func (c *conn) fill() error {
-	if partial := c.dec.partial(c.in.Len()); partial != c.limited {
-		c.limited = partial
+	if partial := c.dec.partial(c.in.Len()); partial != c.limited || partial && c.newer {
+		c.limited, c.newer = partial, false
+		c.excused.Store(false)
 		d := c.opts.MessageTimeout
 		if !partial {
 			d = 0
 		}
 		_ = c.s.Conn().SetReadDeadline(wire.Deadline(d))
 	}
-	err := c.s.Read(&c.in)
-	c.alive.Store(true)
-	return err
+	c.in.More = c.limited
+	for {
+		err := c.s.Read(&c.in)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			c.alive.Store(true)
+			return err
+		}
+		var again time.Duration
+		if !c.stopped.Load() { // else the close timer bounds it
+			if !c.excused.Swap(false) && !c.paused.Load() {
+				return err
+			}
+			c.waitResume() // the time of a pause does not count
+			c.excused.Store(false)
+			again = c.opts.MessageTimeout
+		}
+		_ = c.s.Conn().SetReadDeadline(wire.Deadline(again))
+	}
 }
 
 // lost ends the connection after a failed read.
@@ -157,8 +177,13 @@ func (c *conn) closed(body []byte) {
 	c.sendClose(ce.Code, "")
 	c.mu.Unlock()
 	c.awaitFlush()
-	if c.client {
+	switch half, ok := c.s.Conn().(interface{ CloseWrite() error }); {
+	case c.client:
 		c.drain() // the server closes first (section 7.1.1)
+	case ok:
+		// Bytes behind the peer's close frame would turn ours into a reset.
+		_ = half.CloseWrite()
+		c.drain()
 	}
 	c.finish()
 }
@@ -182,6 +207,7 @@ const maxDrain = 32 << 20
 // drain reads until the peer closes its side; the close timer bounds it.
 func (c *conn) drain() {
 	_ = c.s.Conn().SetReadDeadline(wire.Deadline(c.opts.CloseTimeout))
+	c.in.More = true
 	for n := 0; n < maxDrain; {
 		n += c.in.Len()
 		c.in.Consume(c.in.Len())

@@ -2,9 +2,11 @@ package gobwas
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"sync"
 
 	"github.com/gobwas/ws"
@@ -276,6 +278,9 @@ func (c *conn) waiter() {
 		n, err := c.s.WaitWrite(rest)
 		c.mu.Lock()
 		if err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				err = errStalled
+			}
 			c.end(&transport.EndError{Code: transport.StatusAbnormalClosure, Err: err})
 			c.mu.Unlock()
 			c.drop()
@@ -308,6 +313,8 @@ func (c *conn) settleWaits() {
 		c.settled = nil
 	}
 }
+
+var errStalled = &cause{"peer takes nothing", transport.ErrTimeout}
 
 // appendMessage encodes m as one frame behind dst.
 func (c *conn) appendMessage(dst []byte, m *transport.Message) []byte {
