@@ -367,3 +367,34 @@ func TestNoLimit(t *testing.T) {
 }
 
 var errTest = errors.New("secret")
+
+// slowWaker is an end whose Writable takes its time.
+type slowWaker struct {
+	*end
+	hold chan struct{}
+}
+
+func (s slowWaker) Writable() {
+	s.writable <- struct{}{}
+	<-s.hold
+}
+
+// No call follows Closed, so it waits for a Writable that is under way.
+func TestClosedWaitsForWritable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := slowWaker{newEnd(nil), make(chan struct{})}
+		b := newEnd(nil)
+		ca, cb := pipe.Pair(nil, func(transport.Conn) transport.Receiver { return a }, b.open)
+		ca.SetFull(true)
+		_, err := ca.Write(batch("x"))
+		require.NoError(t, err)
+		ca.SetFull(false)
+		<-a.writable
+		require.NoError(t, cb.Close(1000, ""))
+		synctest.Wait()
+		require.Empty(t, a.closed)
+		require.Len(t, b.closed, 1)
+		close(a.hold)
+		require.Equal(t, 1000, transport.CloseStatus(<-a.closed))
+	})
+}

@@ -56,7 +56,7 @@ type kit struct {
 	sidecar  *end        // the client's end of a connection for rounds
 
 	mu      sync.Mutex
-	errs    []error
+	errs    []*RuleError
 	ends    []*end
 	admits  []*admission
 	pending *admission                                                        // for the handshake under way
@@ -170,7 +170,11 @@ func (k *kit) release() { k.letGo.Do(func() { close(k.over) }) }
 func (k *kit) broken() []error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.errs
+	errs := make([]error, len(k.errs))
+	for i, e := range k.errs {
+		errs[i] = e
+	}
+	return errs
 }
 
 // errorf reports that the present rule is broken.
@@ -192,7 +196,7 @@ func (k *kit) report(name, format string, args ...any) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, err := range k.errs {
-		if err.(*RuleError).Rule == name {
+		if err.Rule == name {
 			return
 		}
 	}
