@@ -1,0 +1,250 @@
+package handlertest_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/weftws/weft/handler"
+	"github.com/weftws/weft/handler/handlertest"
+	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/transport"
+)
+
+// A handler that blocks holds up its own session's messages and nothing else.
+func TestSlowHandler(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, st handlertest.Stack) {
+		entered, gate := make(chan struct{}), make(chan struct{})
+		rec := record(func(ctx context.Context, r handler.Request) error {
+			if string(r.Message.Body) == "block" {
+				entered <- struct{}{}
+				<-gate
+			}
+			return handlertest.Echo(ctx, r)
+		})
+		s := st.Start(t, rec, handler.WithSlowHandler(2*time.Millisecond), handler.WithQueue(handler.Limits{Messages: 1 << 16, Bytes: 64 << 20}))
+		c, _ := pair(t, s, rec)
+		send(t, c, "block")
+		take(t, entered)
+
+		p, ok := transport.As[transport.Pinger](c.Conn())
+		require.True(t, ok)
+		ctx, cancel := context.WithTimeout(t.Context(), handlertest.Timeout)
+		defer cancel()
+		_, err := p.Ping(ctx)
+		require.NoError(t, err, "pings are answered while a handler blocks")
+		require.EqualValues(t, 1, s.Endpoint.Stats().Yields)
+
+		// The window fills, reading stops, and the client is stopped by its transport.
+		body := bytes.Repeat([]byte("x"), 16<<10)
+		sent := 0
+		for taken := 1; taken == 1; sent += taken {
+			require.Less(t, sent, 4096, "64 MiB were read from a session that handles nothing")
+			taken, err = c.Conn().Write([]transport.Message{{
+				Type: transport.MessageBinary, Data: append(strconv.AppendInt(nil, int64(sent), 10), body...),
+			}})
+			require.NoError(t, err)
+		}
+		require.EqualValues(t, 1, s.Endpoint.Stats().MessagesIn, "nothing is handled behind the one that blocks")
+		require.NotZero(t, s.Endpoint.Stats().Pauses)
+		roundTrip(t, s.Dial(t), "other sessions go on")
+
+		close(gate)
+		require.Equal(t, "block", receive(t, c))
+		for i := range sent {
+			m, err := c.Receive()
+			require.NoError(t, err)
+			require.True(t, bytes.HasPrefix(m.Body, strconv.AppendInt(nil, int64(i), 10)), "message %d is %.8q", i, m.Body)
+			require.Len(t, m.Body, len(strconv.Itoa(i))+len(body))
+		}
+		roundTrip(t, c, "still open")
+	})
+}
+
+// big is a message that fills buffers quickly and says its number.
+func big(i int) *subprotocol.Message {
+	m := text("%d:", i)
+	m.Body = append(m.Body, bytes.Repeat([]byte("x"), 16<<10)...)
+	return m
+}
+
+func number(t testing.TB, m *subprotocol.Message) int {
+	t.Helper()
+	digits, _, ok := bytes.Cut(m.Body, []byte(":"))
+	require.True(t, ok, "%.10q", m.Body)
+	n, err := strconv.Atoi(string(digits))
+	require.NoError(t, err)
+	return n
+}
+
+// Peers that never read, more than there are workers to flush, delay nobody and
+// hold little.
+func TestStalledPeers(t *testing.T) {
+	t.Parallel()
+	const workers = 2
+	each(t, func(t *testing.T, st handlertest.Stack) {
+		rec := record(nil)
+		s := st.Start(t, rec, handler.WithFlushWorkers(workers), handler.WithOverflow(handler.DropNewest()))
+		var stalled []*handlertest.Client
+		var resume []func()
+		accepted := make([]int, workers+1)
+		for i := range workers + 1 {
+			c, ses := pair(t, s, rec)
+			resume = append(resume, pause(t, c))
+			stalled = append(stalled, c)
+			// Sends are counted, not timed: a queue that is full stays full only when
+			// the transport takes nothing more.
+			for dropped := 0; dropped < 3; {
+				status, _ := ses.Send(big(accepted[i]))
+				if status == handler.Queued {
+					require.Less(t, accepted[i], 1024, "16 MiB went to a peer that never reads")
+					accepted[i]++
+					continue
+				}
+				require.Equal(t, handler.Dropped, status)
+				dropped++
+				roundTrip(t, s.Dial(t), "replies go on")
+			}
+		}
+		healthy, ses := pair(t, s, rec)
+		for i := range 100 {
+			roundTrip(t, healthy, strconv.Itoa(i))
+			_, err := ses.Send(text("deferred %d", i))
+			require.NoError(t, err)
+			require.Equal(t, fmt.Sprint("deferred ", i), receive(t, healthy))
+		}
+		for i, c := range stalled {
+			resume[i]()
+			for want := range accepted[i] {
+				m, err := c.Receive()
+				require.NoError(t, err)
+				require.Equal(t, want, number(t, m))
+			}
+		}
+	})
+}
+
+// With the default policy a session that can take no more ends, also if its peer
+// never reads the reason.
+func TestOverflowCloses(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, st handlertest.Stack) {
+		for _, reads := range []bool{true, false} {
+			t.Run(fmt.Sprintf("reads=%v", reads), func(t *testing.T) {
+				t.Parallel()
+				rec := record(nil)
+				s := st.Start(t, rec)
+				c, ses := pair(t, s, rec)
+				resume := pause(t, c)
+				sent := 0
+				for {
+					status, err := ses.Send(big(sent))
+					if status == handler.Dropped {
+						require.ErrorIs(t, err, handler.ErrQueueFull)
+						break
+					}
+					require.Equal(t, handler.Queued, status)
+					sent++
+				}
+				if reads {
+					resume()
+				}
+				cause := take(t, rec.causes)
+				requireEnd(t, cause, transport.StatusPolicyViolation)
+				require.ErrorIs(t, cause, handler.ErrQueueFull)
+				require.EqualValues(t, 1, rec.disconnects.Load())
+				if !reads {
+					return
+				}
+				for want := 0; ; want++ {
+					m, err := c.Receive()
+					if err != nil {
+						require.Equal(t, int(transport.StatusPolicyViolation), transport.CloseStatus(err), "%v", err)
+						require.Less(t, want, sent, "what was queued is dropped, so that the end is soon")
+						return
+					}
+					require.Equal(t, want, number(t, m))
+				}
+			})
+		}
+	})
+}
+
+// The policies that drop messages drop those that they say, and count them.
+func TestOverflowDrops(t *testing.T) {
+	t.Parallel()
+	const extra = 20 // sends after the first drop
+	each(t, func(t *testing.T, st handlertest.Stack) {
+		key := func(m *subprotocol.Message) string {
+			digits, _, _ := bytes.Cut(m.Body, []byte(":"))
+			return map[bool]string{true: "even", false: "odd"}[len(digits) > 0 && digits[len(digits)-1]%2 == 0]
+		}
+		for name, tt := range map[string]struct {
+			policy handler.OverflowPolicy
+			reason handler.DropReason
+			check  func(t *testing.T, got, queued []int, sent int)
+		}{
+			"newest": {handler.DropNewest(), handler.DroppedNewest, func(t *testing.T, got, queued []int, _ int) {
+				require.Equal(t, queued, got, "what was queued arrives")
+			}},
+			"oldest": {handler.DropOldest(), handler.DroppedOldest, func(t *testing.T, got, _ []int, sent int) {
+				require.IsIncreasing(t, got)
+				require.Equal(t, sent-1, got[len(got)-1], "the latest arrives")
+			}},
+			"conflate": {handler.Conflate(key), handler.DroppedConflated, func(t *testing.T, got, _ []int, sent int) {
+				last := [2]int{-1, -1}
+				for _, n := range got {
+					require.Greater(t, n, last[n%2], "the order of one key is kept")
+					last[n%2] = n
+				}
+				require.ElementsMatch(t, []int{sent - 1, sent - 2}, last[:], "the latest of each key arrives")
+			}},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				var drops atomic.Int64
+				rec := record(nil)
+				s := st.Start(t, rec, handler.WithOverflow(tt.policy), handler.WithQueue(handler.Limits{Messages: 8, Bytes: 1 << 20}),
+					handler.WithHooks(handler.Hooks{Drop: func(_ *handler.Session, d handler.Drop) {
+						if d.Reason == tt.reason {
+							drops.Add(int64(d.Messages))
+						}
+					}}))
+				c, ses := pair(t, s, rec)
+				resume := pause(t, c)
+				var queued []int
+				sent := 0
+				for last := 1 << 20; sent < last; sent++ {
+					require.Less(t, sent, 1024)
+					status, _ := ses.Send(big(sent))
+					if status == handler.Queued {
+						queued = append(queued, sent)
+					}
+					if drops.Load() > 0 && last == 1<<20 {
+						last = sent + 1 + extra
+					}
+				}
+				resume()
+				require.NoError(t, ses.SendContext(t.Context(), text("end")))
+				var got []int
+				for {
+					m, err := c.Receive()
+					require.NoError(t, err)
+					if string(m.Body) == "end" {
+						break
+					}
+					got = append(got, number(t, m))
+				}
+				require.EqualValues(t, sent-len(got), drops.Load(), "every drop is told")
+				tt.check(t, got, queued, sent)
+			})
+		}
+	})
+}
