@@ -3,6 +3,7 @@ package transporttest
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"testing"
 
 	"github.com/weftws/weft/transport"
@@ -20,8 +21,8 @@ func Benchmark(b *testing.B, factory Factory) {
 }
 
 func echo(b *testing.B, factory Factory, size int) {
-	client := &bounce{got: make(chan int, 1), closed: make(chan struct{})}
-	server := &bounce{closed: make(chan struct{})}
+	client := newBounce(make(chan int, 1))
+	server := newBounce(nil)
 	s, err := factory(Setup{Acceptor: admitAll{server}, MaxMessageSize: defaultMaxMessage})
 	if err != nil {
 		b.Fatal(err)
@@ -44,7 +45,7 @@ func echo(b *testing.B, factory Factory, size int) {
 			}
 		}
 	}
-	if _, err := c.Write(out); err == nil {
+	if client.write(out) == nil {
 		back()
 	} else {
 		out[0].Type = transport.MessageText // a transport that carries text only
@@ -52,8 +53,8 @@ func echo(b *testing.B, factory Factory, size int) {
 	b.SetBytes(int64(size))
 	b.ReportAllocs()
 	for b.Loop() {
-		if n, err := c.Write(out); n != 1 || err != nil {
-			b.Fatalf("Write took %d: %v", n, err)
+		if err := client.write(out); err != nil {
+			b.Fatal(err)
 		}
 		back()
 	}
@@ -67,7 +68,26 @@ type bounce struct {
 	conn   transport.Conn
 	batch  [1]transport.Message
 	got    chan int
+	room   chan struct{} // Writable has come
 	closed chan struct{}
+}
+
+func newBounce(got chan int) *bounce {
+	return &bounce{got: got, room: make(chan struct{}, 1), closed: make(chan struct{})}
+}
+
+// write writes one message, if need be when there is room.
+func (r *bounce) write(one []transport.Message) error {
+	for {
+		if n, err := r.conn.Write(one); n == 1 || err != nil {
+			return err
+		}
+		select {
+		case <-r.room:
+		case <-r.closed:
+			return net.ErrClosed
+		}
+	}
 }
 
 func (r *bounce) open(c transport.Conn) transport.Receiver {
@@ -81,10 +101,16 @@ func (r *bounce) Receive(m transport.Message) {
 		return
 	}
 	r.batch[0] = m
-	_, _ = r.conn.Write(r.batch[:])
+	_ = r.write(r.batch[:])
 }
 
-func (r *bounce) Writable()    {}
+func (r *bounce) Writable() {
+	select {
+	case r.room <- struct{}{}:
+	default:
+	}
+}
+
 func (r *bounce) Closed(error) { close(r.closed) }
 
 // admitAll admits every handshake for one receiver.

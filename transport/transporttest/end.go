@@ -255,6 +255,17 @@ func (e *end) send(msgs ...transport.Message) (taken int) {
 	return taken
 }
 
+// trySend writes one message of which nothing depends, and reports whether it was
+// taken.
+func (e *end) trySend(m transport.Message) bool {
+	for {
+		n, err := e.write([]transport.Message{m})
+		if n > 0 || err != nil || !e.waitWritable() {
+			return n > 0
+		}
+	}
+}
+
 // waitWritable waits until Writable has come for each short Write.
 func (e *end) waitWritable() bool {
 	if e.wait(func() bool { return e.writables >= e.shorts || e.closed > 0 }) {
