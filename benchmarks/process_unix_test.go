@@ -77,24 +77,36 @@ func (p *process) connect(t testing.TB, n int) []net.Conn {
 	t.Helper()
 	conns := make([]net.Conn, n)
 	for i := range conns {
-		nc, err := net.Dial("tcp", p.addr)
-		require.NoError(t, err)
-		t.Cleanup(func() { nc.Close() })
-		require.NoError(t, nc.SetDeadline(time.Now().Add(time.Minute)))
-		_, err = io.WriteString(nc, "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-			"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
-		require.NoError(t, err)
-		// One byte at a time: what follows the answer is the test's.
-		var answer []byte
-		for b := make([]byte, 1); !strings.HasSuffix(string(answer), "\r\n\r\n"); answer = append(answer, b[0]) {
-			_, err := nc.Read(b)
-			require.NoError(t, err)
-		}
-		require.Contains(t, string(answer), fmt.Sprint(http.StatusSwitchingProtocols))
-		require.NoError(t, nc.SetDeadline(time.Time{}))
-		conns[i] = nc
+		conns[i] = dialRaw(t, p.addr)
 	}
 	return conns
+}
+
+// dialRaw opens a WebSocket connection of which nothing but the socket remains.
+func dialRaw(t testing.TB, addr string) net.Conn {
+	t.Helper()
+	nc, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { nc.Close() })
+	require.NoError(t, nc.SetDeadline(time.Now().Add(time.Minute)))
+	_, err = io.WriteString(nc, "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
+	require.NoError(t, err)
+	// One byte at a time: what follows the answer is the test's.
+	var answer []byte
+	for b := make([]byte, 1); !strings.HasSuffix(string(answer), "\r\n\r\n"); answer = append(answer, b[0]) {
+		_, err := nc.Read(b)
+		require.NoError(t, err)
+	}
+	require.Contains(t, string(answer), fmt.Sprint(http.StatusSwitchingProtocols))
+	require.NoError(t, nc.SetDeadline(time.Time{}))
+	return nc
+}
+
+func readFull(t testing.TB, nc net.Conn, buf []byte) {
+	if _, err := io.ReadFull(nc, buf); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // maskedFrame is what a client sends, masked once and sent many times.

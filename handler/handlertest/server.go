@@ -190,11 +190,12 @@ func (s *Server) finish() (errs []error) {
 			errs = append(errs, err)
 		}
 	}
-	if st := s.Endpoint.Stats(); st.Live != 0 || st.Sessions != 0 || st.QueuedBytes != 0 {
-		errs = append(errs, fmt.Errorf("%d sessions and %d queued bytes are left after Shutdown", st.Live, st.QueuedBytes))
-	}
 	if left := s.goroutines(); left != "" {
 		errs = append(errs, fmt.Errorf("goroutines are left after Shutdown:\n%s", left))
+	}
+	// After the goroutines, which may still give back what they hold.
+	if st := s.Endpoint.Stats(); st.Live != 0 || st.Sessions != 0 || st.QueuedBytes != 0 {
+		errs = append(errs, fmt.Errorf("%d sessions and %d queued bytes are left after Shutdown", st.Live, st.QueuedBytes))
 	}
 	return errs
 }

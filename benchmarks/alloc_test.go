@@ -1,0 +1,127 @@
+//go:build unix
+
+package benchmarks
+
+import (
+	"fmt"
+	"net"
+	"runtime"
+	"slices"
+	"testing"
+
+	"github.com/gobwas/ws"
+	"github.com/stretchr/testify/require"
+
+	"github.com/weftws/weft/handler"
+	"github.com/weftws/weft/handler/handlertest"
+	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/transport"
+)
+
+// The budgets. What happens once in a while, such as a pool that the garbage
+// collector has emptied, is a fraction of an allocation for each message.
+const (
+	echoBudget = 0.05 // of a message
+	// A publication costs a few allocations, whatever the number of sessions: its
+	// copy of the message, the bytes, their wire form.
+	publicationBudget = 24
+	deliveryBudget    = 0.02 // of a session beyond those
+)
+
+// mallocs counts the allocations of the process while f runs, after a warm-up run.
+func mallocs(f func()) float64 {
+	f()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return float64(after.Mallocs - before.Mallocs)
+}
+
+func skipUnderRace(t *testing.T) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("the race detector allocates, and has pools forget on purpose")
+	}
+}
+
+// stack returns a row of the table.
+func stack(t *testing.T, name string) handlertest.Stack {
+	t.Helper()
+	all := handlertest.Stacks()
+	i := slices.IndexFunc(all, func(st handlertest.Stack) bool { return st.Name == name })
+	require.GreaterOrEqual(t, i, 0, "the table has no row %s", name)
+	return all[i]
+}
+
+// The tests of this file are not parallel: they count the allocations of the process.
+
+func TestEchoAllocations(t *testing.T) {
+	skipUnderRace(t)
+	const n = 5000
+	for _, name := range []string{"gobwas/raw/none", "gobwas-bare/raw/none"} {
+		for _, size := range []int{64, 1 << 10, 16 << 10} {
+			t.Run(fmt.Sprintf("%s/%dB", name, size), func(t *testing.T) {
+				s := stack(t, name).Start(t, handler.HandlerFunc(handlertest.Echo))
+				nc := dialRaw(t, s.Addr)
+				conns := []net.Conn{nc}
+				frame := maskedFrame(ws.OpBinary, make([]byte, size))
+				answer := len(appendFrame(nil, ws.OpBinary, make([]byte, size)))
+				// The client's few allocations are those of each call, not of each message.
+				per := mallocs(func() { echoRounds(t, conns, frame, answer, n) }) / n
+				t.Logf("%.4f allocations for each message", per)
+				require.Less(t, per, echoBudget)
+				nc.Close()
+			})
+		}
+	}
+}
+
+// Over pipe both ends are weft's, so both must allocate nothing.
+func TestPipeEchoAllocations(t *testing.T) {
+	skipUnderRace(t)
+	const n = 5000
+	s := stack(t, "pipe/raw/none").Start(t, handler.HandlerFunc(handlertest.Echo))
+	back := make(chan struct{}, 1)
+	c, err := s.DialWith(&handlertest.DialOptions{OnMessage: func(*subprotocol.Message) { back <- struct{}{} }})
+	require.NoError(t, err)
+	m := &subprotocol.Message{Type: transport.MessageBinary, Body: make([]byte, 64)}
+	per := mallocs(func() {
+		for range n {
+			if err := c.Send(m); err != nil {
+				t.Fatal(err)
+			}
+			<-back
+		}
+	}) / n
+	t.Logf("%.4f allocations for each message", per)
+	require.Less(t, per, echoBudget)
+}
+
+func TestFanoutAllocations(t *testing.T) {
+	skipUnderRace(t)
+	const sessions, publications = 500, 40
+	s := stack(t, "gobwas/raw/none").Start(t, handler.HandlerFunc(handlertest.Echo))
+	conns := make([]net.Conn, sessions)
+	for i := range conns {
+		conns[i] = dialRaw(t, s.Addr)
+	}
+	echoRounds(t, conns, maskedFrame(ws.OpBinary, nil), len(appendFrame(nil, ws.OpBinary, nil)), 1)
+	all := slices.Collect(s.Endpoint.Sessions().All())
+	require.Len(t, all, sessions)
+	size := len(appendFrame(nil, ws.OpText, fanoutBody))
+	buf := make([]byte, size)
+	per := mallocs(func() {
+		for range publications {
+			publish(t, all)
+			for _, nc := range conns {
+				readFull(t, nc, buf)
+			}
+		}
+	}) / publications
+	t.Logf("%.1f allocations for each publication to %d sessions", per, sessions)
+	require.Less(t, per, publicationBudget+sessions*deliveryBudget)
+	for _, nc := range conns {
+		nc.Close()
+	}
+}
