@@ -190,7 +190,11 @@ func (d *parser) payload(p []byte) (n int, done bool, err error) {
 	n = int(min(int64(len(p)), d.left))
 	if n > 0 {
 		old := len(d.msg)
-		d.msg = appendGrow(d.msg, p[:n], d.msgLen)
+		most := d.limit
+		if d.fin {
+			most = d.msgLen
+		}
+		d.msg = appendGrow(d.msg, p[:n], most)
 		chunk := d.msg[old:]
 		if d.masked {
 			ws.Cipher(chunk, d.mask, d.pos)
@@ -235,12 +239,12 @@ func (d *parser) detach() {
 // drop lets go of everything.
 func (d *parser) drop() { d.msg = nil }
 
-// appendGrow appends p to msg. The room grows with what has come, not with what
-// was announced; total, the length announced so far, only caps it.
-func appendGrow(msg, p []byte, total int64) []byte {
+// appendGrow appends p to msg. The room doubles with what has come, not with what
+// was announced, up to most, which msg can't exceed.
+func appendGrow(msg, p []byte, most int64) []byte {
 	need := len(msg) + len(p)
 	if need > cap(msg) {
-		grown := getPiece(max(need, int(min(int64(2*cap(msg)), total))))
+		grown := getPiece(max(need, int(min(int64(2*cap(msg)), most))))
 		grown = append(grown, msg...)
 		putPiece(msg)
 		msg = grown
