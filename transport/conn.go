@@ -35,7 +35,8 @@ type Conn interface {
 
 	// Close sends what was taken, then a close frame with code and reason where
 	// the transport has one, and ends the connection within the transport's
-	// CloseTimeout. What was never taken is the caller's. It returns at once.
+	// CloseTimeout. What was never taken is the caller's, and what the peer sends
+	// from here on may be dropped. It returns at once.
 	//
 	// Only the first Close counts; later ones return an error that unwraps to
 	// net.ErrClosed. A code that may not be sent (1005, 1006, 1015, or out of
@@ -61,8 +62,8 @@ type Receiver interface {
 	// and must not write on the caller's goroutine.
 	Writable()
 
-	// Closed comes exactly once, after the last Receive was entered; no call
-	// follows. A Receive that has yielded may still be running. err says why and
+	// Closed comes exactly once, after the last Receive has returned or yielded, and
+	// no call follows; a Receive that has yielded may still be running. err says why and
 	// unwraps to net.ErrClosed: a *CloseError is what the peer said, an
 	// *EndError what was found or done on this side.
 	Closed(err error)
