@@ -47,16 +47,18 @@ func TestSlowHandler(t *testing.T) {
 
 		// The window fills, reading stops, and the client is stopped by its transport.
 		body := bytes.Repeat([]byte("x"), 16<<10)
+		numbered := func(i int) []byte { return append(strconv.AppendInt(nil, int64(i), 10), body...) }
 		sent := 0
+		for ; sent < 6; sent++ { // four fill the window, and what follows finds room before it
+			require.NoError(t, c.Send(&subprotocol.Message{Type: transport.MessageBinary, Body: numbered(sent)}))
+		}
+		eventually(t, func() bool { return s.Endpoint.Stats().Pauses > 0 }, "reading stops")
 		for taken := 1; taken == 1; sent += taken {
 			require.Less(t, sent, 4096, "64 MiB were read from a session that handles nothing")
-			taken, err = c.Conn().Write([]transport.Message{{
-				Type: transport.MessageBinary, Data: append(strconv.AppendInt(nil, int64(sent), 10), body...),
-			}})
+			taken, err = c.Conn().Write([]transport.Message{{Type: transport.MessageBinary, Data: numbered(sent)}})
 			require.NoError(t, err)
 		}
 		require.EqualValues(t, 1, s.Endpoint.Stats().MessagesIn, "nothing is handled behind the one that blocks")
-		eventually(t, func() bool { return s.Endpoint.Stats().Pauses > 0 }, "reading stops")
 		roundTrip(t, s.Dial(t), "other sessions go on")
 
 		open()
