@@ -1,0 +1,5 @@
+//go:build !race
+
+package gobwas
+
+const raceEnabled = false
