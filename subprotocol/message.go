@@ -62,7 +62,7 @@ type Message struct {
 	Destination  string
 	ID           string // of this message: what Ack and Nack name
 	Subscription string
-	Receipt      string // asked for, or given
+	Receipt      string // asked for, or given; a Reply and an Error carry their request's
 	Transaction  string
 	Version      string // offered in Connect, chosen in Connected
 	ContentType  string // of Body, "" if not said

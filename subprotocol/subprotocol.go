@@ -55,7 +55,8 @@ type Framer interface {
 	//
 	// Append may be called from any goroutine and while Decode runs, once
 	// Connected has been appended (or from the start, where there is no connect
-	// exchange).
+	// exchange). Before that only Connected or an Error may be appended, on
+	// Decode's goroutine.
 	Append(dst []byte, m *Message) ([]byte, transport.MessageType, error)
 
 	// Features are what this sub-protocol has, in the version that this
@@ -107,8 +108,8 @@ type Splitter interface {
 
 // A Partialer is a Framer whose frames may be spread over transport messages.
 type Partialer interface {
-	// Partial is how many bytes of a frame that is not complete are held. The
-	// session bounds them in time.
+	// Partial is how many bytes of a frame that is not complete are held. It lets
+	// the session bound them in time.
 	Partial() int
 }
 

@@ -47,7 +47,9 @@ type Conn interface {
 	SubProtocol() string
 }
 
-// A Receiver is pushed what happens on one Conn.
+// A Receiver is pushed what happens on one Conn. Receive and Closed run application
+// code and may take long, or end their goroutine: no other connection may wait for
+// them.
 type Receiver interface {
 	// Receive is called for one message at a time, in the order of arrival. The
 	// transport reads no further until Receive returns, or until the receiver

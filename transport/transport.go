@@ -11,7 +11,7 @@ import (
 // I/O and the goroutines that do it; what a message means is decided above.
 //
 // A Transport is immutable once made and safe for concurrent use. One value may
-// serve many endpoints.
+// serve many endpoints, except a [Binder].
 type Transport interface {
 	// Name is the short, constant name by which statistics and messages call
 	// this transport: "gobwas", "pipe".
@@ -54,14 +54,16 @@ type Acceptor interface {
 }
 
 // An Admission is a handshake that was accepted and not yet answered. The
-// transport calls exactly one of its methods, exactly once.
+// transport calls exactly one of Open and Abort, exactly once.
 type Admission interface {
-	// SubProtocol is the sub-protocol to announce in the answer, "" for none.
+	// SubProtocol is the sub-protocol to announce in the answer, "" for none. It is
+	// constant.
 	SubProtocol() string
 
 	// Open hands over the connection after the answer was written and before
 	// the first read; it returns who receives. Writing to c and closing it is
-	// allowed from here on. It must not wait for the peer.
+	// allowed from here on. It must not wait for the peer, but it runs application
+	// code and may take long: no other connection may wait for it.
 	Open(c Conn) Receiver
 
 	// Abort says that the connection ended before it was open: the answer could
@@ -89,7 +91,9 @@ type Handshake struct {
 	// RemoteAddr is the proxy's.
 	RemoteAddr, LocalAddr net.Addr
 
-	// Header is the request's header; never nil.
+	// Header is the request's header; never nil. Whether it still has the fields of
+	// the handshake itself (Upgrade, Connection, Host, Sec-WebSocket-...) is the
+	// transport's choice.
 	Header Header
 
 	// SubProtocols are those that the client offers, in its order of preference.
@@ -121,7 +125,8 @@ type ListenerServer interface {
 // A Binder is a Transport whose connections come from inside the process and that
 // must therefore be told its acceptor: an endpoint binds itself when it is made.
 type Binder interface {
-	// Bind sets the acceptor of later connections; nil refuses them.
+	// Bind sets the acceptor of later connections; nil refuses them. The latest
+	// call counts.
 	Bind(a Acceptor)
 }
 
@@ -153,7 +158,8 @@ type DialConfig struct {
 // As finds the first value of type T in v and in what v wraps. Wrappers of a
 // Conn or a Transport have a method Unwrap that returns the wrapped one; every
 // optional interface of this package is looked up with As, so that a wrapper
-// hides none of them by accident.
+// hides none of them by accident. A wrapper that must not be gone around has the
+// method itself, or no Unwrap.
 func As[T, W any](v W) (T, bool) {
 	for {
 		if t, ok := any(v).(T); ok {

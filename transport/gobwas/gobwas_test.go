@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -189,4 +190,31 @@ func TestEcho(t *testing.T) {
 			require.Equal(t, &transport.CloseError{Code: 4001, Reason: "bye"}, wait(t, (<-servers).closed))
 		})
 	}
+}
+
+// A receiver may end the goroutine that calls it, as a failed test does.
+type goexit struct{ *recorder }
+
+func (g goexit) Receive(m transport.Message) {
+	g.recorder.Receive(m)
+	runtime.Goexit()
+}
+
+func TestReceiveEndsItsGoroutine(t *testing.T) {
+	t.Parallel()
+	tr := New(nil)
+	server := goexit{newRecorder()}
+	url := serve(t, "http", tr, &acceptor{open: func(transport.Conn) transport.Receiver { return server }})
+	r := newRecorder()
+	c := dial(t, tr, url, r)
+	for i := range 3 {
+		_, err := c.Write([]transport.Message{{Type: transport.MessageText, Data: fmt.Append(nil, i)}})
+		require.NoError(t, err)
+	}
+	for i := range 3 {
+		require.Equal(t, fmt.Sprint(i), string(wait(t, server.got).Data))
+	}
+	require.NoError(t, c.Close(transport.StatusNormalClosure, ""))
+	require.Equal(t, transport.StatusNormalClosure, wait(t, server.closed).(*transport.CloseError).Code)
+	wait(t, r.closed)
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/textproto"
 	"net/url"
 	"os"
 	"strings"
@@ -238,7 +237,6 @@ func (f *fields) Get(name string) string {
 func (f *fields) Values(name string) []string { return f.find(name, len(f.ends)) }
 
 func (f *fields) find(name string, most int) (vs []string) {
-	name = textproto.CanonicalMIMEHeaderKey(name)
 	start := 0
 	for i := 0; i < len(f.ends) && len(vs) < most; i += 2 {
 		if strings.EqualFold(string(f.text[start:f.ends[i]]), name) {

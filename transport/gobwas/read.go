@@ -70,7 +70,14 @@ func (c *conn) deliver(ev event) bool {
 		typ = transport.MessageText
 	}
 	turn := c.turn.Add(1)
+	returned := false
+	defer func() {
+		if !returned && c.turn.CompareAndSwap(turn, turn+1) {
+			c.readElsewhere() // the receiver has ended this goroutine
+		}
+	}()
 	c.recv.Receive(transport.Message{Type: typ, Data: ev.data})
+	returned = true
 	scribble(ev.data)
 	c.alive.Store(true)
 	return c.turn.CompareAndSwap(turn, turn+1)
@@ -82,12 +89,16 @@ func (c *conn) Yield() bool {
 	if turn&1 == 0 || !c.turn.CompareAndSwap(turn, turn+1) {
 		return false
 	}
-	// The goroutine in Receive is no longer the reader; the memory that it still
-	// looks at is left to it.
+	c.readElsewhere()
+	return true
+}
+
+// readElsewhere makes a new goroutine the reader. The memory that the one in
+// Receive still looks at is left to it.
+func (c *conn) readElsewhere() {
 	c.in.Fork()
 	c.dec.detach()
 	go c.read()
-	return true
 }
 
 // fill reads more. A message that has begun must be complete in time.

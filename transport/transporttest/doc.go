@@ -19,8 +19,9 @@
 // What must happen is waited for with [Features].Patience, which a sound
 // implementation never uses up. What must not happen is looked for after round
 // trips over a second connection of the same server, and again at the end of the
-// rule, when no goroutine that could still do it is left. Only the rule
-// close-unanswered waits for a time to pass: the CloseTimeout that it sets.
+// rule, when no goroutine that could still do it is left. Only the rules
+// close-unanswered and ping-ends wait for a time to pass: the CloseTimeout that
+// they set.
 //
 // # Goroutines
 //
