@@ -110,5 +110,8 @@ func newPipe(*tls.Config) side {
 func newGobwas(*tls.Config) side { return newGobwasTLS(nil) }
 
 func newGobwasTLS(config *tls.Config) side {
-	return gobwas.New(&gobwas.Options{MaxMessageSize: MaxMessageSize, CloseTimeout: closeTimeout, TLS: config})
+	return gobwas.New(&gobwas.Options{
+		MaxMessageSize: MaxMessageSize, CloseTimeout: closeTimeout, TLS: config,
+		WriteTimeout: 2 * Timeout, // a peer that a test stalls is not ended by a slow machine
+	})
 }
