@@ -268,8 +268,8 @@ func checkForm(k *kit) error {
 					wa, ea := encode(a.f, m)
 					wb, eb := encode(b.f, m)
 					if !bytes.Equal(wa.Data, wb.Data) || wa.Type != wb.Type || (ea == nil) != (eb == nil) {
-						return fmt.Errorf("two framers (%s, %s) of the form %v encode %s as %v %q (error %v) and as %v %q (error %v)",
-							a.label, b.label, a.form, show(m), wa.Type, short(wa.Data), ea, wb.Type, short(wb.Data), eb)
+						return fmt.Errorf("two framers (%s, %s) of the form %v encode %s as %v %q (error %s) and as %v %q (error %s)",
+							a.label, b.label, a.form, show(m), wa.Type, short(wa.Data), fmt.Sprint(ea), wb.Type, short(wb.Data), fmt.Sprint(eb))
 					}
 				}
 			}

@@ -176,7 +176,7 @@ func checkEmitError(k *kit) error {
 			n := 0
 			err = reader.Decode(w, sinkFunc(func(*subprotocol.Message) error { n++; return want }))
 			if n == 0 {
-				return fmt.Errorf("Decode(%q) emitted nothing, error %v", short(w.Data), err)
+				return fmt.Errorf("Decode(%q) emitted nothing, error %s", short(w.Data), fmt.Sprint(err))
 			}
 			if n > 1 {
 				return fmt.Errorf("%d messages were emitted after Emit had returned an error", n-1)

@@ -215,6 +215,6 @@ func TestReceiveEndsItsGoroutine(t *testing.T) {
 		require.Equal(t, fmt.Sprint(i), string(wait(t, server.got).Data))
 	}
 	require.NoError(t, c.Close(transport.StatusNormalClosure, ""))
-	require.Equal(t, transport.StatusNormalClosure, wait(t, server.closed).(*transport.CloseError).Code)
+	require.Equal(t, &transport.CloseError{Code: transport.StatusNormalClosure}, wait(t, server.closed))
 	wait(t, r.closed)
 }

@@ -131,7 +131,6 @@ func readHeader(nc net.Conn, limit int) (all, early []byte, err error) {
 			if end <= limit {
 				return all, all[end:], nil
 			}
-			n, err = 0, nil
 		}
 		switch {
 		case len(all) >= limit:

@@ -142,7 +142,7 @@ func (c *conn) writeLarge(b []byte, m *transport.Message) error {
 	}
 	head, data, pos := m.Head, m.Data, 0
 	for {
-		out := b
+		var out []byte
 		direct := len(b)+len(head) == 0 && !c.client
 		if direct {
 			out, data = data, nil // a server's data is sent from where it lies

@@ -439,7 +439,7 @@ func faults() []*fault {
 			dial: func(c transport.Conn, err error, open func(transport.Conn) transport.Receiver) (transport.Conn, error) {
 				if err != nil {
 					a, _ := pipe.Pair(nil, open, func(transport.Conn) transport.Receiver { return nil })
-					return a, nil
+					return a, nil //nolint:nilerr // this is the fault
 				}
 				return c, nil
 			}},
