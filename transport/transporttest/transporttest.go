@@ -96,9 +96,15 @@ func (f Features) withDefaults() Features {
 	return f
 }
 
+// A Rule is one thing that the contract asks for.
+type Rule struct {
+	Name string // short and constant: "order"
+	Text string // the rule in words
+}
+
 // RuleError is one broken rule.
 type RuleError struct {
-	// Rule is the rule's short name, one of Rules.
+	// Rule is the name of the rule.
 	Rule string
 
 	// Text is the rule in words.
@@ -117,13 +123,13 @@ func (e *RuleError) Error() string {
 	return fmt.Sprintf("transporttest: broken rule %s (%s): %s\n\t%s", e.Rule, e.Direction, e.Text, e.Detail)
 }
 
-// Rules returns the names of all rules in the order in which they are checked.
-func Rules() []string {
-	var names []string
+// Rules returns all rules in the order in which they are checked.
+func Rules() []Rule {
+	var rs []Rule
 	for _, r := range rules() {
-		names = append(names, r.name)
+		rs = append(rs, Rule{r.name, r.text})
 	}
-	return names
+	return rs
 }
 
 // Check checks all rules and returns those that are broken, each as a *RuleError.

@@ -80,8 +80,8 @@ func TestEveryRuleHasAFault(t *testing.T) {
 	for _, f := range faults() {
 		broken[f.rule] = true
 	}
-	for _, name := range transporttest.Rules() {
-		require.True(t, broken[name], "no fault breaks the rule %s", name)
+	for _, r := range transporttest.Rules() {
+		require.True(t, broken[r.Name], "no fault breaks the rule %s", r.Name)
 	}
 }
 
