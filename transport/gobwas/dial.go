@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,16 +63,21 @@ func parseURL(raw string) (*url.URL, error) {
 	return u, nil
 }
 
+// ownHeaders are the transport's to set, or would give the request a body.
+var ownHeaders = []string{"Upgrade", "Connection", "Host", "Content-Length", "Transfer-Encoding", "Trailer"}
+
 // checkDial refuses what would break the handshake.
 func checkDial(cfg *transport.DialConfig) error {
-	for name := range cfg.Header {
+	for name, values := range cfg.Header {
 		switch canonical := http.CanonicalHeaderKey(name); {
-		case canonical == "Upgrade", canonical == "Connection", canonical == "Host", strings.HasPrefix(canonical, "Sec-Websocket-"):
+		case !isToken(name), slices.ContainsFunc(values, func(v string) bool { return strings.ContainsFunc(v, isControl) }):
+			return fmt.Errorf("gobwas: dial: header %q is malformed", name)
+		case slices.Contains(ownHeaders, canonical), strings.HasPrefix(canonical, "Sec-Websocket-"):
 			return fmt.Errorf("gobwas: dial: header %s belongs to the handshake and can't be set", name)
 		}
 	}
 	for _, name := range cfg.SubProtocols {
-		if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`()<>@,;:\"/[]?={}`, r) }) {
+		if !isToken(name) {
 			return fmt.Errorf("gobwas: dial: sub-protocol %q is not a token", name)
 		}
 	}

@@ -94,15 +94,27 @@ func checkRequest(r *http.Request) *transport.Refusal {
 	}
 	keys := r.Header.Values("Sec-WebSocket-Key")
 	if len(keys) != 1 || !validKey(keys[0]) {
-		return &transport.Refusal{Status: http.StatusBadRequest, Text: "the request needs one Sec-WebSocket-Key of 16 bytes in base64"}
+		return &transport.Refusal{Status: http.StatusBadRequest, Text: badKey}
 	}
 	return nil
 }
+
+const badKey = "the request needs one Sec-WebSocket-Key of 16 bytes in base64"
 
 func validKey(key string) bool {
 	var b [18]byte
 	n, err := base64.StdEncoding.Decode(b[:], []byte(key[:min(len(key), 24)]))
 	return err == nil && n == 16 && len(key) == 24
+}
+
+// isToken reports whether s is a token of HTTP (RFC 9110 section 5.6.2).
+func isToken[T string | []byte](s T) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`()<>@,;:\"/[]?={}`, c) >= 0 {
+			return false
+		}
+	}
+	return len(s) > 0
 }
 
 func hasToken(h http.Header, name, token string) bool {

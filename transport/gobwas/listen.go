@@ -90,6 +90,7 @@ func (t *Transport) serveConn(ctx context.Context, nc net.Conn, a transport.Acce
 	request, early, err := readHeader(nc, t.opts.MaxHeaderBytes)
 	defer putPiece(request)
 	if err == nil {
+		u.watch = func() func() { return watch(nc, cancel, &early) }
 		err = u.run(request[:len(request)-len(early)])
 	}
 	if err != nil {
@@ -148,6 +149,7 @@ func readHeader(nc net.Conn, limit int) (all, early []byte, err error) {
 // answer, and calls back on the way.
 type upgrade struct {
 	ctx       context.Context
+	watch     func() (stop func())
 	acceptor  transport.Acceptor
 	hs        transport.Handshake
 	request   *bytes.Reader
@@ -160,6 +162,9 @@ func (u *upgrade) Read(p []byte) (int, error)  { return u.request.Read(p) }
 func (u *upgrade) Write(p []byte) (int, error) { return u.answer.Write(p) }
 
 func (u *upgrade) run(request []byte) error {
+	if refusal := checkLines(request); refusal != nil {
+		return refusal
+	}
 	u.request = bytes.NewReader(request)
 	_, err := ws.Upgrader{
 		OnRequest:       u.onRequest,
@@ -197,7 +202,10 @@ func (u *upgrade) onProtocol(line []byte) (string, bool) {
 func (u *upgrade) accept() (ws.HandshakeHeader, error) {
 	u.hs.Header = &u.fields
 	u.hs.Context = u.ctx
-	admission, err := u.acceptor.Accept(&u.hs)
+	admission, err := func() (transport.Admission, error) {
+		defer u.watch()()
+		return u.acceptor.Accept(&u.hs)
+	}()
 	if err != nil {
 		return nil, asRefusal(err)
 	}
@@ -207,6 +215,61 @@ func (u *upgrade) accept() (ws.HandshakeHeader, error) {
 	}
 	return nil, nil
 }
+
+// watch calls gone when the client goes away, until stop is called: like net/http it
+// reads one byte ahead. A byte that came is put behind early.
+func watch(nc net.Conn, gone func(), early *[]byte) (stop func()) {
+	var ahead [1]byte
+	n, done := 0, make(chan struct{})
+	go func() {
+		defer close(done)
+		var err error
+		if n, err = nc.Read(ahead[:]); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			gone()
+		}
+	}()
+	return func() {
+		_ = nc.SetReadDeadline(time.Unix(1, 0))
+		<-done
+		_ = nc.SetReadDeadline(time.Time{})
+		*early = append(*early, ahead[:n]...)
+	}
+}
+
+// checkLines refuses what ws.Upgrader lets pass and net/http does not: fields that
+// are folded, have no proper name or control characters in their value, and more
+// than one of those that must be one.
+func checkLines(request []byte) *transport.Refusal {
+	hosts, keys := 0, 0
+	_, lines, _ := bytes.Cut(request, []byte("\r\n"))
+	for line := range bytes.Lines(lines) {
+		line, ok := bytes.CutSuffix(line, []byte("\r\n"))
+		if ok && len(line) == 0 {
+			break
+		}
+		name, value, colon := bytes.Cut(line, []byte(":"))
+		if !ok || !colon || !isToken(name) || bytes.ContainsFunc(value, isControl) {
+			return &transport.Refusal{Status: http.StatusBadRequest, Text: "the request header is malformed"}
+		}
+		switch {
+		case bytes.EqualFold(name, []byte("Host")):
+			hosts++
+		case bytes.EqualFold(name, []byte("Sec-WebSocket-Key")):
+			if keys++; !validKey(string(bytes.Trim(value, " \t"))) {
+				keys++
+			}
+		}
+	}
+	switch {
+	case hosts > 1:
+		return &transport.Refusal{Status: http.StatusBadRequest, Text: "the request has more than one Host"}
+	case keys > 1:
+		return &transport.Refusal{Status: http.StatusBadRequest, Text: badKey}
+	}
+	return nil
+}
+
+func isControl(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
 
 // fields is the header of a request that net/http has not seen: one line behind the
 // other in text, found by their ends.
