@@ -31,44 +31,65 @@ const (
 // of sessions, the hook of WithAccept, then the sessions of one key. Transports
 // call it; it makes the Endpoint a transport.Acceptor.
 func (e *Endpoint) Accept(h *transport.Handshake) (transport.Admission, error) {
-	why, s, err := e.accept(h)
+	s, why, err := e.admit(h)
 	if err == nil {
-		e.counts.accepted.Add(1)
-		return (*admission)(s), nil
+		why, err = e.ask(s, h)
 	}
-	e.counts.refused[why].Add(1)
-	if hook := e.cfg.hooks.Refuse; hook != nil {
-		defer e.recoverHook(nil)
-		hook(h, err)
+	if err != nil {
+		e.refused(h, why, err)
+		return nil, err
 	}
-	return nil, err
+	e.counts.accepted.Add(1)
+	return (*admission)(s), nil
 }
 
-func (e *Endpoint) accept(h *transport.Handshake) (refusal, *Session, error) {
+// refused counts a refusal and tells the hook.
+func (e *Endpoint) refused(h *transport.Handshake, why refusal, err error) {
+	e.counts.refused[why].Add(1)
+	if hook := e.cfg.hooks.Refuse; hook != nil {
+		e.callHook(func() { hook(h, err) })
+	}
+}
+
+// admit makes a session that is counted, unless the endpoint itself refuses.
+func (e *Endpoint) admit(h *transport.Handshake) (*Session, refusal, error) {
 	if err := e.cfg.checkOrigin(h); err != nil {
-		return refusedOrigin, nil, err
+		return nil, refusedOrigin, err
 	}
 	name, sp, err := e.negotiate(h.SubProtocols)
 	if err != nil {
-		return refusedSubProtocol, nil, err
+		return nil, refusedSubProtocol, err
 	}
 	s := e.newSession(h, name, sp)
 	if why, err := e.sessions.admit(s); err != nil {
 		s.cancel(err)
-		return why, nil, err
+		return nil, why, err
 	}
-	if err := e.ask(s, h); err != nil {
-		e.abandon(s, err)
-		return refusedHook, nil, err
-	}
-	if key := e.cfg.sessionKey; key != nil {
-		if !e.sessions.admitKey(s, key(s, h), e.cfg.perKey) {
-			err := &transport.Refusal{Status: http.StatusTooManyRequests, Text: "too many connections"}
-			e.abandon(s, err)
-			return refusedLimit, nil, err
+	return s, 0, nil
+}
+
+// ask has the application decide: the hook of WithAccept, then the key of
+// WithSessionsPerKey. It abandons a session that is refused, also when the
+// application panics or ends the goroutine.
+func (e *Endpoint) ask(s *Session, h *transport.Handshake) (why refusal, err error) {
+	done := false
+	defer func() {
+		if !done {
+			v := recover()
+			why, err = refusedHook, &transport.Refusal{Status: http.StatusInternalServerError, Text: "internal error"}
+			if v == nil {
+				// A Goexit: Accept does not return.
+				e.refused(h, why, err)
+			}
+			e.panicked(s, v)
 		}
-	}
-	return 0, s, nil
+		if err != nil {
+			e.abandon(s, err)
+		}
+	}()
+	why, err = e.decide(s, h)
+	done = true
+	return why, err
 }
 
 // unavailable is a refusal that invites to come again.
@@ -94,32 +115,24 @@ func (e *Endpoint) newSession(h *transport.Handshake, name string, sp subprotoco
 	return s
 }
 
-// ask calls the hook of WithAccept. What it returns can be shown to the client.
-func (e *Endpoint) ask(s *Session, h *transport.Handshake) (err error) {
-	hook := e.cfg.accept
-	if hook == nil {
-		return nil
-	}
-	ok := false
-	defer func() {
-		if !ok {
-			e.hookPanicked(s, recover())
-			err = &transport.Refusal{Status: http.StatusInternalServerError, Text: "internal error"}
+// decide calls what the application has set. Its error can be shown to the client.
+func (e *Endpoint) decide(s *Session, h *transport.Handshake) (refusal, error) {
+	if hook := e.cfg.accept; hook != nil {
+		ctx := h.Context
+		if ctx == nil {
+			ctx = context.Background()
 		}
-	}()
-	ctx := h.Context
-	if ctx == nil {
-		ctx = context.Background()
+		if err := hook(ctx, s, h); err != nil {
+			if r, ok := errors.AsType[*transport.Refusal](err); ok {
+				return refusedHook, r
+			}
+			return refusedHook, &transport.Refusal{Status: http.StatusForbidden, Text: "the connection was refused"}
+		}
 	}
-	err = hook(ctx, s, h)
-	ok = true
-	if err == nil {
-		return nil
+	if key := e.cfg.sessionKey; key != nil && !e.sessions.admitKey(s, key(s, h), e.cfg.perKey) {
+		return refusedLimit, &transport.Refusal{Status: http.StatusTooManyRequests, Text: "too many connections"}
 	}
-	if r, ok := errors.AsType[*transport.Refusal](err); ok {
-		return r
-	}
-	return &transport.Refusal{Status: http.StatusForbidden, Text: "the connection was refused"}
+	return 0, nil
 }
 
 // abandon lets go of a session that never opened.
@@ -225,7 +238,7 @@ func (a *admission) Open(c transport.Conn) transport.Receiver {
 	s.in.Or(inBusy)
 	e.sessions.open(s)
 	if h := e.cfg.hooks.Open; h != nil {
-		e.callHook(s, func() { h(s) })
+		e.callHook(func() { h(s) })
 	}
 	s.begin()
 	s.finish()

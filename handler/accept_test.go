@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -198,6 +199,44 @@ func TestAcceptHook(t *testing.T) {
 				c.leave()
 			})
 		})
+	}
+}
+
+// TestApplicationCrashesInAccept: neither the hook nor the key function takes the
+// process along, or keeps the session's place.
+func TestApplicationCrashesInAccept(t *testing.T) {
+	t.Parallel()
+	for how, crash := range map[string]func(){"panic": func() { panic("secret") }, "goexit": runtime.Goexit} {
+		for in, opt := range map[string]handler.Option{
+			"hook": handler.WithAccept(func(context.Context, *handler.Session, *transport.Handshake) error { crash(); return nil }),
+			"key":  handler.WithSessionsPerKey(1, func(*handler.Session, *transport.Handshake) string { crash(); return "" }),
+		} {
+			t.Run(how+" in the "+in, func(t *testing.T) {
+				t.Parallel()
+				var panicked, refused int
+				ep := handler.NewEndpoint(pipe.New(nil), handler.HandlerFunc(nothing), handler.WithSubProtocols(raw.New(nil)), opt,
+					handler.WithHooks(handler.Hooks{
+						Panic:  func(*handler.Session, any, []byte) { panicked++ },
+						Refuse: func(*transport.Handshake, error) { refused++ },
+					}))
+				var err error
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					_, err = ep.Accept(shake("", nil))
+				}()
+				<-done
+				if how == "panic" {
+					require.Equal(t, 500, refusalOf(t, err).Status)
+					require.Equal(t, "internal error", refusalOf(t, err).Text)
+				}
+				st := ep.Stats()
+				require.Zero(t, st.Live, "the session's place is not free again")
+				require.EqualValues(t, 1, st.Panics)
+				require.EqualValues(t, 1, st.Refused.Hook)
+				require.Equal(t, []int{1, 1}, []int{panicked, refused})
+			})
+		}
 	}
 }
 

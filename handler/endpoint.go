@@ -252,33 +252,31 @@ func (e *Endpoint) closeAll(ctx context.Context, idle <-chan struct{}) {
 func (e *Endpoint) ended(s *Session) {
 	e.counts.ended.Add(1)
 	if h := e.cfg.hooks.Close; h != nil {
-		e.callHook(s, func() { h(s, context.Cause(s.ctx)) })
+		e.callHook(func() { h(s, context.Cause(s.ctx)) })
 	}
 	e.sessions.release(s)
 }
 
-// callHook calls f and keeps its panic.
-func (e *Endpoint) callHook(s *Session, f func()) {
-	defer e.recoverHook(s)
+// callHook calls f, which calls a hook. A panic is counted, and told to nobody, as
+// hooks are who would be told.
+func (e *Endpoint) callHook(f func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			e.counts.panics.Add(1)
+		}
+	}()
 	f()
 }
 
-// recoverHook is deferred around calls of hooks. A hook's panic is counted, and
-// told to nobody, as hooks are who would be told.
-func (e *Endpoint) recoverHook(*Session) {
-	if v := recover(); v != nil {
-		e.counts.panics.Add(1)
-	}
-}
-
-// hookPanicked reports a panic of the hook of WithAccept.
-func (e *Endpoint) hookPanicked(s *Session, v any) {
+// panicked counts the panic v of the application, a Goexit if v is nil, and tells
+// the hook.
+func (e *Endpoint) panicked(s *Session, v any) {
 	if v == nil {
 		v = errGoexit
 	}
 	e.counts.panics.Add(1)
 	if h := e.cfg.hooks.Panic; h != nil {
 		stack := debug.Stack()
-		e.callHook(s, func() { h(s, v, stack) })
+		e.callHook(func() { h(s, v, stack) })
 	}
 }

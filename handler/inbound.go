@@ -3,7 +3,6 @@ package handler
 import (
 	"errors"
 	"net"
-	"runtime/debug"
 	"sync"
 	"unicode/utf8"
 
@@ -425,26 +424,17 @@ func (s *Session) handlerError(m *subprotocol.Message, err error) {
 	e := s.endpoint
 	e.counts.handlerErrors.Add(1)
 	if h := e.cfg.hooks.HandlerError; h != nil {
-		defer e.recoverHook(s)
-		h(s, m, err)
+		e.callHook(func() { h(s, m, err) })
 	}
 }
 
 // crashed ends the session after a panic with v, or a Goexit if v is nil.
 func (s *Session) crashed(v any) {
-	if v == nil {
-		v = errGoexit
-	}
-	e := s.endpoint
-	e.counts.panics.Add(1)
 	s.stop(transport.StatusInternalError, "internal error", errPanic)
-	if h := e.cfg.hooks.Panic; h != nil {
-		defer e.recoverHook(s)
-		h(s, v, debug.Stack())
-	}
+	s.endpoint.panicked(s, v)
 }
 
 var (
-	errGoexit = errors.New("handler: a handler called runtime.Goexit")
+	errGoexit = errors.New("handler: a handler or a hook called runtime.Goexit")
 	errPanic  = errors.New("a handler panicked")
 )

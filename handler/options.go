@@ -187,7 +187,7 @@ func WithMaxQueuedBytes(n int64) Option {
 // are refused with 429. A key of "" is not counted. It is off by default,
 // because what to count by is the application's: the user that WithAccept has
 // set, or the client's address. An address is shared by all who are behind one
-// proxy.
+// proxy. A panic of key refuses the handshake with 500.
 func WithSessionsPerKey(n int, key func(s *Session, h *transport.Handshake) string) Option {
 	positive("WithSessionsPerKey", n)
 	if key == nil {

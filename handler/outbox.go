@@ -365,8 +365,7 @@ func (s *Session) dropped(d Drop) {
 	e := s.endpoint
 	e.counts.dropped[d.Reason].Add(uint64(d.Messages))
 	if h := e.cfg.hooks.Drop; h != nil {
-		defer e.recoverHook(s)
-		h(s, d)
+		e.callHook(func() { h(s, d) })
 	}
 }
 

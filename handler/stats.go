@@ -31,7 +31,7 @@ type Stats struct {
 
 	DecodeErrors  uint64
 	HandlerErrors uint64 // Connect's and Disconnect's too
-	Panics        uint64 // of handlers and hooks
+	Panics        uint64 // of handlers, hooks and the functions of options
 	Yields        uint64 // readers handed over because of a slow handler
 	Pauses        uint64 // full windows
 }
@@ -107,8 +107,8 @@ type Hooks struct {
 	// hook returns.
 	HandlerError func(s *Session, m *subprotocol.Message, err error)
 
-	// Panic: a handler or the hook of WithAccept panicked with v, or called
-	// runtime.Goexit.
+	// Panic: a handler, the hook of WithAccept or the key function of
+	// WithSessionsPerKey panicked with v, or called runtime.Goexit.
 	Panic func(s *Session, v any, stack []byte)
 }
 
