@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -101,16 +102,36 @@ func FuzzParser(f *testing.F) {
 	})
 }
 
-// scripted is a connection whose peer has said all it will say.
+// scripted is a connection whose peer has said all it will say, and goes away. With
+// stays it does so only after a read has been interrupted by a deadline.
 type scripted struct {
 	net.Conn
 	in     io.Reader
+	stays  chan struct{}
 	mu     sync.Mutex
 	out    bytes.Buffer
 	closed bool
 }
 
-func (c *scripted) Read(p []byte) (int, error) { return c.in.Read(p) }
+func (c *scripted) Read(p []byte) (int, error) {
+	n, err := c.in.Read(p)
+	if n == 0 && c.stays != nil {
+		<-c.stays
+		c.stays = nil
+		return 0, os.ErrDeadlineExceeded
+	}
+	return n, err
+}
+
+func (c *scripted) interrupt(t time.Time) error {
+	if c.stays != nil && !t.IsZero() {
+		select {
+		case c.stays <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
 func (c *scripted) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -130,11 +151,11 @@ func (c *scripted) said() string {
 	defer c.mu.Unlock()
 	return c.out.String()
 }
-func (*scripted) SetDeadline(time.Time) error      { return nil }
-func (*scripted) SetReadDeadline(time.Time) error  { return nil }
-func (*scripted) SetWriteDeadline(time.Time) error { return nil }
-func (*scripted) RemoteAddr() net.Addr             { return addr("peer") }
-func (*scripted) LocalAddr() net.Addr              { return addr("here") }
+func (c *scripted) SetDeadline(t time.Time) error     { return c.interrupt(t) }
+func (c *scripted) SetReadDeadline(t time.Time) error { return c.interrupt(t) }
+func (*scripted) SetWriteDeadline(time.Time) error    { return nil }
+func (*scripted) RemoteAddr() net.Addr                { return addr("peer") }
+func (*scripted) LocalAddr() net.Addr                 { return addr("here") }
 
 const goodRequest = "GET /chat?a=b HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n" +
 	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
@@ -157,6 +178,9 @@ func FuzzHandshake(f *testing.F) {
 	tr := New(&Options{PingInterval: -1, MaxHeaderBytes: 2048})
 	f.Fuzz(func(t *testing.T, request []byte, admit bool) {
 		nc := &scripted{in: bytes.NewReader(request)}
+		if bytes.Contains(request, []byte("\r\n\r\n")) {
+			nc.stays = make(chan struct{}, 1)
+		}
 		a := &countingAcceptor{admit: admit, closed: make(chan struct{})}
 		tr.serveConn(context.Background(), nc, a)
 		said := nc.said()
