@@ -100,9 +100,10 @@ func unavailable(text string) *transport.Refusal {
 }
 
 // newSession makes a session that waits for its connection.
-func (e *Endpoint) newSession(h *transport.Handshake, name string, sp subprotocol.SubProtocol) *Session {
+func (e *Endpoint) newSession(h *transport.Handshake, name string, sp *protocol) *Session {
 	s := &Session{
 		endpoint: e,
+		spoken:   sp,
 		framer:   sp.NewFramer(name, e.framerConfig()),
 		tally:    e.tallies.next(),
 		id:       rand.Text(),
@@ -144,14 +145,14 @@ func (e *Endpoint) abandon(s *Session, err error) {
 
 // negotiate chooses the sub-protocol: the client's order decides among those that
 // the endpoint has (RFC 6455 section 4.2.2). name is what is announced.
-func (e *Endpoint) negotiate(offered []string) (name string, sp subprotocol.SubProtocol, err error) {
+func (e *Endpoint) negotiate(offered []string) (name string, sp *protocol, err error) {
 	for _, name := range offered {
 		if sp, ok := e.byName[name]; ok {
 			return name, sp, nil
 		}
 	}
 	if len(offered) == 0 || e.cfg.withoutSubProtocol {
-		return "", e.cfg.subProtocols[0], nil
+		return "", e.protocols[0], nil
 	}
 	return "", nil, &transport.Refusal{Status: http.StatusBadRequest, Text: e.unknownSubProtocol}
 }

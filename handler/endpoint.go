@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"reflect"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -31,7 +32,8 @@ type Endpoint struct {
 	transport          transport.Transport
 	handler            Handler
 	cfg                config
-	byName             map[string]subprotocol.SubProtocol
+	protocols          []*protocol
+	byName             map[string]*protocol
 	unknownSubProtocol string
 
 	sessions    Sessions
@@ -91,12 +93,30 @@ func NewEndpoint(t transport.Transport, h Handler, opts ...Option) *Endpoint {
 	return e
 }
 
+// protocol is a sub-protocol that an endpoint was given.
+type protocol struct {
+	subprotocol.SubProtocol
+
+	// identity tells it from others, and is comparable: the SubProtocol itself, so
+	// that endpoints which were given the same one share what it encodes, or the
+	// place of this entry where comparing that would panic.
+	identity any
+}
+
+func newProtocol(sp subprotocol.SubProtocol) *protocol {
+	p := &protocol{SubProtocol: sp, identity: sp}
+	if !reflect.ValueOf(sp).Comparable() {
+		p.identity = p
+	}
+	return p
+}
+
 // setSubProtocols checks them and fills what negotiate needs.
 func (e *Endpoint) setSubProtocols() {
 	if len(e.cfg.subProtocols) == 0 {
 		panic("handler: NewEndpoint without a sub-protocol: see WithSubProtocols")
 	}
-	e.byName = make(map[string]subprotocol.SubProtocol)
+	e.byName = make(map[string]*protocol)
 	var names []string
 	check := func(name string, sp subprotocol.SubProtocol) {
 		f := sp.NewFramer(name, e.framerConfig())
@@ -109,12 +129,14 @@ func (e *Endpoint) setSubProtocols() {
 		if sp == nil {
 			panic("handler: WithSubProtocols: nil")
 		}
+		p := newProtocol(sp)
+		e.protocols = append(e.protocols, p)
 		for _, name := range sp.Names() {
 			if _, ok := e.byName[name]; ok || name == "" {
 				panic(fmt.Sprintf("handler: two sub-protocols have the name %q, or it is empty", name))
 			}
 			check(name, sp)
-			e.byName[name] = sp
+			e.byName[name] = p
 			names = append(names, fmt.Sprintf("%q", name))
 		}
 		if i == 0 {

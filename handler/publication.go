@@ -22,9 +22,13 @@ type Publication struct {
 	mu    sync.Mutex // held to add a form
 }
 
-// sharedForm is the common part of a publication for framers of one form.
+// formKey says which framers encode alike: those of one sub-protocol that have
+// equal forms.
+type formKey struct{ protocol, form any }
+
+// sharedForm is the common part of a publication for framers of one key.
 type sharedForm struct {
-	key    any
+	key    formKey
 	shared *transport.Shared
 	err    error
 
@@ -55,9 +59,9 @@ func NewPublication(m *subprotocol.Message) *Publication {
 	return p
 }
 
-// form returns the common part for framers of the form key, and has f encode it
-// the first time. It returns nil if p keeps too many forms already.
-func (p *Publication) form(e *Endpoint, key any, f subprotocol.Framer, split subprotocol.Splitter) *sharedForm {
+// form returns the common part for framers of that key, and has f encode it the
+// first time. It returns nil if p keeps too many forms already.
+func (p *Publication) form(e *Endpoint, key formKey, f subprotocol.Framer, split subprotocol.Splitter) *sharedForm {
 	if found := p.find(key); found != nil {
 		return found
 	}
@@ -85,7 +89,7 @@ func (p *Publication) form(e *Endpoint, key any, f subprotocol.Framer, split sub
 	return nil
 }
 
-func (p *Publication) find(key any) *sharedForm {
+func (p *Publication) find(key formKey) *sharedForm {
 	for i := range p.forms {
 		f := p.forms[i].Load()
 		if f == nil {
@@ -122,7 +126,7 @@ func (s *Session) encodePublication(sc *scratch, p *Publication) (entry, error) 
 	if split == nil && (sc.msg.Subscription != "" || sc.msg.ID != "") && s.framer.Features().Subscriptions {
 		return s.encode(sc)
 	}
-	f := p.form(e, former.Form(), s.framer, split)
+	f := p.form(e, formKey{s.spoken.identity, former.Form()}, s.framer, split)
 	if f == nil {
 		return s.encode(sc)
 	}

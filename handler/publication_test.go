@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/subprotocol/raw"
 	"github.com/weftws/weft/transport"
 )
 
@@ -128,4 +129,67 @@ func TestPublication(t *testing.T) {
 			require.Zero(t, b.Stats().QueuedBytes)
 		})
 	})
+}
+
+// oddProtocol can't be compared.
+type oddProtocol struct {
+	*testProtocol
+	_ []int
+}
+
+// TestPublicationTellsSubProtocolsApart: equal forms of different sub-protocols say
+// nothing about each other.
+func TestPublicationTellsSubProtocolsApart(t *testing.T) {
+	publish := func(t *testing.T, p *Publication, sp ...subprotocol.SubProtocol) (types []transport.MessageType) {
+		for _, sp := range sp {
+			e := NewEndpoint(fakeTransport{}, HandlerFunc(nothing), WithSubProtocols(sp))
+			c := &fakeConn{room: -1}
+			c.onWrite = func(b []transport.Message) { types = append(types, b[0].Type) }
+			s, r := open(t, e, c)
+			_, err := s.Publish(p, "", "")
+			require.NoError(t, err)
+			synctest.Wait()
+			r.Closed(nil)
+		}
+		return types
+	}
+	t.Run("raw", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			p := NewPublication(&subprotocol.Message{Body: []byte("hello")})
+			binary := raw.New(&raw.Options{Type: transport.MessageBinary})
+			require.Equal(t, []transport.MessageType{transport.MessageText, transport.MessageBinary, transport.MessageText},
+				publish(t, p, raw.New(nil), binary, raw.New(nil)))
+		})
+	})
+	t.Run("not comparable", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			sp := &testProtocol{formed: true}
+			publish(t, NewPublication(deliver("x")), oddProtocol{testProtocol: sp}, oddProtocol{testProtocol: sp})
+			require.Equal(t, 2, sp.appends)
+		})
+	})
+	t.Run("the same for two endpoints", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			sp := &testProtocol{formed: true}
+			publish(t, NewPublication(deliver("x")), sp, sp)
+			require.Equal(t, 1, sp.appends)
+		})
+	})
+}
+
+// TestPublishAllocations: once a publication is encoded a delivery allocates nothing.
+func TestPublishAllocations(t *testing.T) {
+	// Not parallel: it counts the process's allocations.
+	e := newFake(t, nothing, WithQueue(Limits{4, 1 << 20}), WithOverflow(DropOldest()))
+	s, r := open(t, e, &fakeConn{room: 0})
+	p := NewPublication(deliver("hello"))
+	n := testing.AllocsPerRun(1000, func() {
+		if status, err := s.Publish(p, "", ""); status != Queued {
+			t.Error(status, err)
+		}
+	})
+	if !raceEnabled {
+		require.Zero(t, n)
+	}
+	r.Closed(nil)
 }

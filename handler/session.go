@@ -20,6 +20,7 @@ import (
 // connection is open and after the session has ended.
 type Session struct {
 	endpoint *Endpoint
+	spoken   *protocol
 	framer   subprotocol.Framer
 	tally    *tally
 	id       string

@@ -96,7 +96,7 @@ type framer struct {
 	textOnly bool
 }
 
-// form is all that the encoding depends on: where there is only text, a message
+// form is all that the encoding depends on besides the SubProtocol: where there is only text, a message
 // that is binary elsewhere is an error.
 type form struct{ textOnly bool }
 
