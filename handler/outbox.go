@@ -266,11 +266,16 @@ func (s *Session) fits(size int) bool {
 
 // fitsAll reports whether the limit over all sessions has room for e.
 func (s *Session) fitsAll(e *entry) bool {
+	return s.endpoint.queuedBytes.Load()+s.costOf(e) <= s.endpoint.cfg.maxQueuedBytes
+}
+
+// costOf is what the sum over all sessions grows by if e is queued.
+func (s *Session) costOf(e *entry) int64 {
 	cost := e.cost()
 	if e.form != nil && e.form.refs.Load() == 0 {
 		cost += int64(len(e.form.shared.Data()))
 	}
-	return s.endpoint.queuedBytes.Load()+cost <= s.endpoint.cfg.maxQueuedBytes
+	return cost
 }
 
 // patient is fits for who waits: a session with nothing queued is not held up by

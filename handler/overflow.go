@@ -31,7 +31,9 @@ func CloseOnOverflow() OverflowPolicy { return OverflowPolicy{mode: overflowClos
 func DropNewest() OverflowPolicy { return OverflowPolicy{mode: overflowNewest} }
 
 // DropOldest drops messages from the front of the queue until there is room, but
-// none that is being written.
+// none that is being written. If there would be none without the whole queue
+// either, because other sessions have filled the bound over all, it drops the new
+// message alone.
 func DropOldest() OverflowPolicy { return OverflowPolicy{mode: overflowOldest} }
 
 // Conflate puts a message that finds no room in the place of the oldest queued
@@ -53,23 +55,20 @@ func (s *Session) overflow(e entry) (Status, error) {
 	one := Drop{Reason: DroppedNewest, Messages: 1, Bytes: e.size()}
 	switch s.endpoint.cfg.overflow.mode {
 	case overflowOldest:
-		d := Drop{Reason: DroppedOldest}
-		for s.ring != nil && s.ring.n > 0 && !(s.fits(e.size()) && s.fitsAll(&e)) {
-			old := s.ring.popFront()
-			d.Messages++
-			d.Bytes += old.size()
-			s.discount(&old)
-		}
-		if s.fits(e.size()) && s.fitsAll(&e) {
+		if n := s.roomAfter(&e); n > 0 {
+			d := Drop{Reason: DroppedOldest, Messages: n}
+			for range n {
+				old := s.ring.popFront()
+				d.Bytes += old.size()
+				s.discount(&old)
+			}
 			s.push(e)
 			s.schedule()
 			s.mu.Unlock()
 			s.dropped(d)
 			return Queued, nil
 		}
-		s.shrink()
 		s.mu.Unlock()
-		s.dropped(d)
 	case overflowConflate:
 		if d := s.conflate(e); d.Messages > 0 {
 			s.schedule()
@@ -92,6 +91,30 @@ func (s *Session) overflow(e entry) (Status, error) {
 	s.free(&e)
 	s.dropped(one)
 	return Dropped, ErrQueueFull
+}
+
+// roomAfter is how many of the oldest messages must go so that e fits, 0 if it
+// would not fit without all of them either. It is called with mu held.
+func (s *Session) roomAfter(e *entry) int {
+	if s.ring == nil {
+		return 0
+	}
+	l := &s.endpoint.cfg.queue
+	left, bytes := int(s.queued), s.bytes+e.size()
+	all := s.endpoint.queuedBytes.Load() + s.costOf(e)
+	for i := range s.ring.n {
+		old := s.ring.at(i)
+		left--
+		bytes -= old.size()
+		all -= old.cost()
+		if f := old.form; f != nil && f != e.form && f.owner == s.endpoint && f.refs.Load() == 1 {
+			all -= int64(len(f.shared.Data()))
+		}
+		if (left == 0 || left < l.Messages && bytes <= l.Bytes) && all <= s.endpoint.cfg.maxQueuedBytes {
+			return i + 1
+		}
+	}
+	return 0
 }
 
 // conflate replaces the oldest message with e's key by e and removes the others

@@ -113,6 +113,74 @@ func TestOldestSparesWhatIsBeingWritten(t *testing.T) {
 	})
 }
 
+// TestOldestKeepsTheQueueIfThatHelpsNobody: where others fill the bound over all
+// sessions, dropping a short queue makes no room.
+func TestOldestKeepsTheQueueIfThatHelpsNobody(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newFake(t, nothing, WithMaxQueuedBytes(20000), WithOverflow(DropOldest()))
+		a, b := &fakeConn{}, &fakeConn{}
+		sa, ra := open(t, e, a)
+		sb, rb := open(t, e, b)
+		send(t, sb, "1", "2", "3")
+		synctest.Wait()
+		status, _ := send(t, sa, strings.Repeat("x", 16<<10))
+		require.Equal(t, Queued, status)
+		for _, big := range []*Publication{nil, NewPublication(deliver(strings.Repeat("x", 8<<10)))} {
+			var err error
+			if big == nil {
+				status, err = send(t, sb, strings.Repeat("x", 8<<10))
+			} else {
+				status, err = sb.Publish(big, "", "")
+			}
+			require.Equal(t, Dropped, status)
+			require.ErrorIs(t, err, ErrQueueFull)
+		}
+		require.Equal(t, Drops{Newest: 2}, e.Stats().Dropped)
+
+		// What is short finds room at the cost of no more than is needed.
+		for status = Queued; e.Stats().Dropped.Oldest == 0; {
+			status, _ = send(t, sb, "more")
+			require.Equal(t, Queued, status)
+			require.LessOrEqual(t, e.Stats().QueuedBytes, int64(20000))
+		}
+		require.EqualValues(t, 1, e.Stats().Dropped.Oldest)
+		b.setRoom(-1)
+		rb.Writable()
+		synctest.Wait()
+		require.Equal(t, []string{"2", "3", "more"}, b.messages()[:3])
+		ra.Closed(nil)
+		rb.Closed(nil)
+		synctest.Wait()
+		requireIdle(t, e, sa, sb)
+	})
+}
+
+// TestOldestCountsWhatIsShared: the last one to hold a publication frees it, and
+// no other.
+func TestOldestCountsWhatIsShared(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newFake(t, nothing, WithMaxQueuedBytes(20000), WithOverflow(DropOldest()))
+		sa, ra := open(t, e, &fakeConn{})
+		sb, rb := open(t, e, &fakeConn{})
+		big := func() *Publication { return NewPublication(deliver(strings.Repeat("x", 15<<10))) }
+		p := big()
+		for _, s := range []*Session{sa, sb} {
+			status, _ := s.Publish(p, "", "")
+			require.Equal(t, Queued, status)
+		}
+		status, _ := sb.Publish(big(), "", "")
+		require.Equal(t, Dropped, status, "the other session still holds the first one")
+		ra.Closed(nil)
+		status, _ = sb.Publish(big(), "", "")
+		require.Equal(t, Queued, status)
+		require.Equal(t, Drops{Newest: 1, Oldest: 1, Closed: 1}, e.Stats().Dropped)
+		require.LessOrEqual(t, e.Stats().QueuedBytes, int64(20000))
+		rb.Closed(nil)
+		synctest.Wait()
+		requireIdle(t, e, sa, sb)
+	})
+}
+
 func TestLargeMessageIsTakenByAnEmptyQueue(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		e := newFake(t, nothing, WithQueue(Limits{4, 10}), WithOverflow(DropNewest()))

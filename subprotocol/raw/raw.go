@@ -96,8 +96,8 @@ type framer struct {
 	textOnly bool
 }
 
-// form is all that the encoding depends on besides the SubProtocol: where there is only text, a message
-// that is binary elsewhere is an error.
+// form is all that the encoding depends on besides the SubProtocol: where there is
+// only text, a message that is binary elsewhere is an error.
 type form struct{ textOnly bool }
 
 // maxKeptHeader is how many fields a Message may have grown to and still be lent
