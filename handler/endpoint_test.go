@@ -114,7 +114,7 @@ func TestOneDisconnect(t *testing.T) {
 						<-ctx.Done()
 					}
 					return nil
-				}, handler.WithMaxFrame(100), handler.WithQueue(handler.Limits{Messages: 2, Bytes: 100}),
+				}, handler.WithMaxFrame(100), handler.WithQueue(handler.Limits{Messages: 2, Bytes: 1000}),
 					handler.WithHooks(handler.Hooks{Close: func(_ *handler.Session, err error) { hookCause = err }}))
 				c := s.dial()
 				tt.end(t, s, c)

@@ -139,8 +139,11 @@ func WithMaxFrame(bytes int) Option {
 }
 
 // WithQueue bounds what is queued for one client. The default is 1024 messages
-// and 256 KiB. A message over the limit in bytes is accepted if nothing else is
-// queued. Low limits end sessions in bursts that a client could have taken;
+// and 256 KiB. Bytes counts the memory that the queue holds: a message takes its
+// length as it is sent, rounded up to 64 bytes or else by at most a half, and 112
+// bytes and its key of Conflate; what it shares with other sessions counts in
+// each. A message over the limit in bytes is accepted if nothing else is queued.
+// Low limits end sessions in bursts that a client could have taken;
 // high ones let slow clients hold memory.
 func WithQueue(l Limits) Option {
 	positive("WithQueue: Messages", l.Messages)

@@ -248,7 +248,7 @@ func (s *Session) enqueue(e entry) (Status, error) {
 		s.free(&e)
 		return Closed, errSessionClosed
 	}
-	if s.fits(e.size()) && s.fitsAll(&e) {
+	if s.fits(&e) && s.fitsAll(&e) {
 		s.push(e)
 		s.schedule()
 		s.mu.Unlock()
@@ -257,11 +257,11 @@ func (s *Session) enqueue(e entry) (Status, error) {
 	return s.overflow(e)
 }
 
-// fits reports whether the session's own limits have room for size bytes more. It
-// is called with mu held, as are all below that don't say otherwise.
-func (s *Session) fits(size int) bool {
+// fits reports whether the session's own limits have room for e. It is called
+// with mu held, as are all below that don't say otherwise.
+func (s *Session) fits(e *entry) bool {
 	l := &s.endpoint.cfg.queue
-	return s.queued == 0 || int(s.queued) < l.Messages && s.bytes+size <= l.Bytes
+	return s.queued == 0 || int(s.queued) < l.Messages && s.bytes+e.held() <= l.Bytes
 }
 
 // fitsAll reports whether the limit over all sessions has room for e.
@@ -281,7 +281,7 @@ func (s *Session) costOf(e *entry) int64 {
 // patient is fits for who waits: a session with nothing queued is not held up by
 // the others, because the message that waits is in memory either way.
 func (s *Session) patient(e *entry) bool {
-	return s.queued == 0 || s.fits(e.size()) && s.fitsAll(e)
+	return s.queued == 0 || s.fits(e) && s.fitsAll(e)
 }
 
 // push appends e to the queue.
@@ -300,7 +300,7 @@ func (s *Session) putBack(e *entry) {
 
 func (s *Session) count(e *entry) {
 	s.queued++
-	s.bytes += e.size()
+	s.bytes += e.held()
 	s.endpoint.queuedBytes.Add(e.cost())
 	if e.form != nil {
 		e.form.hold()
@@ -311,7 +311,7 @@ func (s *Session) count(e *entry) {
 // it.
 func (s *Session) discount(e *entry) {
 	s.queued--
-	s.bytes -= e.size()
+	s.bytes -= e.held()
 	s.endpoint.queuedBytes.Add(-e.cost())
 	if e.form != nil {
 		e.form.release()

@@ -265,7 +265,7 @@ func TestBatchesAndFairness(t *testing.T) {
 
 func TestSendContext(t *testing.T) {
 	full := func(t *testing.T) (*Endpoint, *fakeConn, *Session, transport.Receiver) {
-		e := newFake(t, nothing, WithQueue(Limits{2, 100}))
+		e := newFake(t, nothing, WithQueue(Limits{2, 1000}))
 		c := &fakeConn{room: 0}
 		s, r := open(t, e, c)
 		send(t, s, "1", "2")
@@ -458,14 +458,14 @@ func TestOutboxModel(t *testing.T) {
 				seed := rand.Uint64()
 				t.Logf("seed %d", seed)
 				rnd := rand.New(rand.NewPCG(seed, 0))
-				e := newFake(t, nothing, WithQueue(Limits{20, 400}), WithOverflow(policy))
+				e := newFake(t, nothing, WithQueue(Limits{20, 4000}), WithOverflow(policy))
 				c := &fakeConn{room: 0}
 				s, r := open(t, e, c)
 				var queue, want []string
 				waiting, room := false, 0
 				size := func() (n int) {
 					for _, m := range queue {
-						n += len(m)
+						n += held(len(m))
 					}
 					return n
 				}
@@ -491,10 +491,10 @@ func TestOutboxModel(t *testing.T) {
 							settle()
 						}
 					} else {
-						m := fmt.Sprintf("%d %s", step, strings.Repeat("x", rnd.IntN(60)))
+						m := fmt.Sprintf("%d %s", step, strings.Repeat("x", rnd.IntN(300)))
 						send(t, s, m)
 						synctest.Wait()
-						fits := func() bool { return len(queue) == 0 || len(queue) < 20 && size()+len(m) <= 400 }
+						fits := func() bool { return len(queue) == 0 || len(queue) < 20 && size()+held(len(m)) <= 4000 }
 						if policy.mode == overflowOldest {
 							for !fits() {
 								queue = queue[1:]

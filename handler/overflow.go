@@ -79,7 +79,7 @@ func (s *Session) overflow(e entry) (Status, error) {
 		s.mu.Unlock()
 	case overflowClose:
 		code := transport.StatusPolicyViolation
-		if s.fits(e.size()) {
+		if s.fits(&e) {
 			code = transport.StatusTryAgainLater
 		}
 		s.mu.Unlock()
@@ -100,12 +100,12 @@ func (s *Session) roomAfter(e *entry) int {
 		return 0
 	}
 	l := &s.endpoint.cfg.queue
-	left, bytes := int(s.queued), s.bytes+e.size()
+	left, bytes := int(s.queued), s.bytes+e.held()
 	all := s.endpoint.queuedBytes.Load() + s.costOf(e)
 	for i := range s.ring.n {
 		old := s.ring.at(i)
 		left--
-		bytes -= old.size()
+		bytes -= old.held()
 		all -= old.cost()
 		if f := old.form; f != nil && f != e.form && f.owner == s.endpoint && f.refs.Load() == 1 {
 			all -= int64(len(f.shared.Data()))
@@ -126,14 +126,15 @@ func (s *Session) conflate(e entry) Drop {
 	if e.key == "" || r == nil {
 		return d
 	}
-	bytes, cost, first := 0, int64(0), -1
+	held, cost, first := 0, int64(0), -1
 	for i := range r.n {
 		if old := r.at(i); old.key == e.key {
 			if first < 0 {
 				first = i
 			}
 			d.Messages++
-			bytes += old.size()
+			d.Bytes += old.size()
+			held += old.held()
 			cost += old.cost()
 		}
 	}
@@ -142,11 +143,10 @@ func (s *Session) conflate(e entry) Drop {
 	switch {
 	case d.Messages == 0,
 		others >= c.queue.Messages,
-		others > 0 && s.bytes-bytes+e.size() > c.queue.Bytes,
-		s.endpoint.queuedBytes.Load()-cost+e.cost() > c.maxQueuedBytes && e.size() > bytes:
+		others > 0 && s.bytes-held+e.held() > c.queue.Bytes,
+		s.endpoint.queuedBytes.Load()-cost+e.cost() > c.maxQueuedBytes && e.held() > held:
 		return Drop{}
 	}
-	d.Bytes = bytes
 	to := first
 	for i := first; i < r.n; i++ {
 		p := r.at(i)

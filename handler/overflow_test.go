@@ -2,16 +2,29 @@ package handler
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/weftws/weft/subprotocol"
 	"github.com/weftws/weft/transport"
 )
+
+// held is the memory that a queue counts for a text of n bytes.
+func held(n int) int {
+	room := 64
+	for step := 32; room < n; room += step {
+		if room == 4*step { // a power of two further
+			step *= 2
+		}
+	}
+	return room + entryCost
+}
 
 func TestOverflow(t *testing.T) {
 	key := func(m *subprotocol.Message) string { k, _, _ := strings.Cut(string(m.Body), "="); return k }
@@ -30,9 +43,9 @@ func TestOverflow(t *testing.T) {
 			want: []string{"a=0", "b", "c", "d"}, drops: Drops{Newest: 1}},
 		{name: "oldest", policy: DropOldest(), send: []string{"b", "c", "d", "e", "f"}, status: Queued,
 			want: []string{"c", "d", "e", "f"}, drops: Drops{Oldest: 2}},
-		{name: "oldest by bytes", policy: DropOldest(), send: []string{"b", "c", strings.Repeat("x", 98)}, status: Queued,
-			want: []string{"b", "c", strings.Repeat("x", 98)}, drops: Drops{Oldest: 1}},
-		{name: "newest by bytes", policy: DropNewest(), send: []string{strings.Repeat("x", 98)}, status: Dropped,
+		{name: "oldest by bytes", policy: DropOldest(), send: []string{"b", "c", strings.Repeat("x", 192)}, status: Queued,
+			want: []string{"b", "c", strings.Repeat("x", 192)}, drops: Drops{Oldest: 1}},
+		{name: "newest by bytes", policy: DropNewest(), send: []string{strings.Repeat("x", 500)}, status: Dropped,
 			want: []string{"a=0"}, drops: Drops{Newest: 1}},
 		{name: "conflate", policy: Conflate(key), send: []string{"b=0", "a=1", "c=0", "a=2"}, status: Queued,
 			want: []string{"a=2", "b=0", "c=0"}, drops: Drops{Conflated: 2}},
@@ -42,13 +55,13 @@ func TestOverflow(t *testing.T) {
 			want: []string{"a=0", "b=0", "c=0", "d=0"}, drops: Drops{Newest: 1}},
 		{name: "conflate no key", policy: Conflate(key), send: []string{"b=0", "", "d=0", "=1"}, status: Dropped,
 			want: []string{"a=0", "b=0", "", "d=0"}, drops: Drops{Newest: 1}},
-		{name: "conflate too long", policy: Conflate(key), send: []string{"b=0", "b=" + strings.Repeat("x", 97)}, status: Dropped,
+		{name: "conflate too long", policy: Conflate(key), send: []string{"b=0", "b=" + strings.Repeat("x", 500)}, status: Dropped,
 			want: []string{"a=0", "b=0"}, drops: Drops{Newest: 1}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				var told Drops
-				e := newFake(t, nothing, WithQueue(Limits{4, 100}), WithOverflow(tt.policy),
+				e := newFake(t, nothing, WithQueue(Limits{4, 4*held(1) + 10}), WithOverflow(tt.policy),
 					WithHooks(Hooks{Drop: func(_ *Session, d Drop) {
 						*[]*uint64{&told.Newest, &told.Oldest, &told.Conflated, &told.Unsendable, &told.Closed}[d.Reason] += uint64(d.Messages)
 						require.Positive(t, d.Bytes)
@@ -90,7 +103,7 @@ func TestOverflow(t *testing.T) {
 
 func TestOldestSparesWhatIsBeingWritten(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		e := newFake(t, nothing, WithQueue(Limits{2, 100}), WithOverflow(DropOldest()))
+		e := newFake(t, nothing, WithQueue(Limits{2, 1000}), WithOverflow(DropOldest()))
 		entered, leave := make(chan struct{}), make(chan struct{})
 		c := &fakeConn{room: 0}
 		c.onWrite = func([]transport.Message) {
@@ -253,4 +266,61 @@ func TestBoundOverAllSessionsClosesWithTryAgainLater(t *testing.T) {
 		require.Equal(t, transport.StatusTryAgainLater, c.code)
 		r.Closed(nil)
 	})
+}
+
+// TestMemoryOfAQueue: what a queue keeps in memory stays within its bound, whatever
+// the size of the messages, and holds a fair share of their bytes.
+func TestMemoryOfAQueue(t *testing.T) {
+	const limit = 256 << 10
+	for k := 4; k <= 15; k++ {
+		t.Run(fmt.Sprint(1<<k+1), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				e := newFake(t, nothing, WithQueue(Limits{1 << 20, limit}), WithOverflow(DropNewest()))
+				s, r := open(t, e, &fakeConn{})
+				m := deliver(strings.Repeat("x", 1<<k+1))
+				n := 0
+				for status := Queued; status == Queued; n++ {
+					status, _ = s.Send(m)
+				}
+				n--
+				synctest.Wait()
+				require.Len(t, s.ring.e[:s.ring.n], n)
+				buffers := 0
+				for i := range n {
+					buffers += cap(s.ring.at(i).buf.b)
+				}
+				all := buffers + n*int(unsafe.Sizeof(buffer{})) + len(s.ring.e)*int(unsafe.Sizeof(entry{}))
+				t.Logf("%d messages with %d bytes: %d counted, %d in buffers, %d in all",
+					n, n*(1<<k+1), e.Stats().QueuedBytes, buffers, all)
+				require.LessOrEqual(t, e.Stats().QueuedBytes, int64(limit))
+				require.LessOrEqual(t, buffers, limit)
+				require.LessOrEqual(t, all, limit)
+				if k >= 9 {
+					require.Greater(t, n*(1<<k+1), limit/2)
+				}
+				r.Closed(nil)
+				synctest.Wait()
+				requireIdle(t, e, s)
+			})
+		})
+	}
+}
+
+func TestBufferClasses(t *testing.T) {
+	t.Parallel()
+	var p pools
+	for n := range 70000 {
+		class := bufferClass(n)
+		if class >= bufferClasses {
+			require.Greater(t, n, 64<<10)
+			require.GreaterOrEqual(t, cap(p.buffer(make([]byte, n)).b), n)
+			break
+		}
+		require.GreaterOrEqual(t, bufferSize(class), n)
+		if class > 0 {
+			require.Less(t, bufferSize(class-1), n)
+			require.LessOrEqual(t, bufferSize(class), n+n/2)
+		}
+		require.Equal(t, held(n), bufferSize(class)+entryCost)
+	}
 }

@@ -61,7 +61,7 @@ func NewPublication(m *subprotocol.Message) *Publication {
 
 // form returns the common part for framers of that key, and has f encode it the
 // first time. It returns nil if p keeps too many forms already.
-func (p *Publication) form(e *Endpoint, key formKey, f subprotocol.Framer, split subprotocol.Splitter) *sharedForm {
+func (p *Publication) form(e *Endpoint, key formKey, f subprotocol.Framer, split subprotocol.Splitter, sc *scratch) *sharedForm {
 	if found := p.find(key); found != nil {
 		return found
 	}
@@ -75,14 +75,18 @@ func (p *Publication) form(e *Endpoint, key formKey, f subprotocol.Framer, split
 			continue
 		}
 		n := &sharedForm{key: key, owner: e}
-		var data []byte
+		var b []byte
 		var typ transport.MessageType
 		if split != nil {
-			data, typ, n.err = split.AppendTail(nil, &p.msg)
+			b, typ, n.err = split.AppendTail(sc.buf[:0], &p.msg)
 		} else {
-			data, typ, n.err = f.Append(nil, &p.msg)
+			b, typ, n.err = f.Append(sc.buf[:0], &p.msg)
 		}
-		n.shared = transport.NewShared(typ, data)
+		if n.err == nil {
+			sc.buf = b
+		}
+		// A copy has no more room than it needs.
+		n.shared = transport.NewShared(typ, append([]byte(nil), b...))
 		p.forms[i].Store(n)
 		return n
 	}
@@ -126,7 +130,7 @@ func (s *Session) encodePublication(sc *scratch, p *Publication) (entry, error) 
 	if split == nil && (sc.msg.Subscription != "" || sc.msg.ID != "") && s.framer.Features().Subscriptions {
 		return s.encode(sc)
 	}
-	f := p.form(e, formKey{s.spoken.identity, former.Form()}, s.framer, split)
+	f := p.form(e, formKey{s.spoken.identity, former.Form()}, s.framer, split, sc)
 	if f == nil {
 		return s.encode(sc)
 	}

@@ -16,10 +16,11 @@ type entry struct {
 	typ  transport.MessageType
 }
 
-// entryCost is what an entry counts for in the sum over all sessions, besides its
-// bytes.
-const entryCost = 64
+// entryCost is what an entry counts for besides its bytes: its place in a ring,
+// of which up to a half is empty, and the buffer's own header.
+const entryCost = 112
 
+// size is how many bytes the peer will see.
 func (e *entry) size() int {
 	n := 0
 	if e.buf != nil {
@@ -31,11 +32,23 @@ func (e *entry) size() int {
 	return n
 }
 
+// cost is the memory that e takes for itself.
 func (e *entry) cost() int64 {
-	if e.buf == nil {
-		return entryCost
+	cost := entryCost + int64(len(e.key))
+	if e.buf != nil {
+		cost += int64(cap(e.buf.b))
 	}
-	return int64(cap(e.buf.b)) + entryCost
+	return cost
+}
+
+// held is the memory that e keeps alive, with what it has in common with others.
+// The session's own bound counts it.
+func (e *entry) held() int {
+	n := int(e.cost())
+	if e.form != nil {
+		n += len(e.form.shared.Data())
+	}
+	return n
 }
 
 func (e *entry) message() transport.Message {
@@ -81,10 +94,10 @@ func (r *ring) popFront() entry {
 
 // pools is where an endpoint's buffers wait to be used again.
 type pools struct {
-	scratches sync.Pool     // *scratch
-	flights   sync.Pool     // *flight
-	rings     [12]sync.Pool // *ring of minRing<<i entries
-	buffers   [6]sync.Pool  // *buffer of minBuffer<<2i bytes
+	scratches sync.Pool                // *scratch
+	flights   sync.Pool                // *flight
+	rings     [12]sync.Pool            // *ring of minRing<<i entries
+	buffers   [bufferClasses]sync.Pool // *buffer of bufferSize(i) bytes
 }
 
 func (p *pools) ring(n int) *ring {
@@ -116,20 +129,37 @@ type buffer struct {
 	class int
 }
 
-const minBuffer = 64
+// Classes of buffers are 64, 96, 128, 192, 256 bytes and so on to 64 KiB, so that
+// at most a third of a buffer of more than 64 bytes is empty. Longer messages get
+// buffers of their own length.
+const (
+	minBuffer     = 64
+	bufferClasses = 21
+)
+
+func bufferSize(class int) int { return (minBuffer + minBuffer/2*(class&1)) << (class >> 1) }
+
+// bufferClass is the smallest class that has room for n bytes.
+func bufferClass(n int) int {
+	if n <= minBuffer {
+		return 0
+	}
+	class := 2 * (bits.Len(uint(n-1)) - bits.Len(uint(minBuffer-1)))
+	if n <= bufferSize(class-1) {
+		class--
+	}
+	return class
+}
 
 // buffer returns a copy of b.
 func (p *pools) buffer(b []byte) *buffer {
-	class := 0
-	for class < len(p.buffers) && len(b) > minBuffer<<(2*class) {
-		class++
-	}
-	if class == len(p.buffers) {
+	class := bufferClass(len(b))
+	if class >= len(p.buffers) {
 		return &buffer{append([]byte(nil), b...), class}
 	}
 	buf, ok := p.buffers[class].Get().(*buffer)
 	if !ok {
-		buf = &buffer{make([]byte, 0, minBuffer<<(2*class)), class}
+		buf = &buffer{make([]byte, 0, bufferSize(class)), class}
 	}
 	buf.b = append(buf.b[:0], b...)
 	return buf

@@ -49,7 +49,7 @@ type Session struct {
 	writable  bool // Writable came while writing
 	scheduled bool // the flush workers have it
 	queued    int32
-	bytes     int
+	bytes     int // that the queue keeps alive, see entry.held
 	ring      *ring
 	extra     *extra
 

@@ -13,7 +13,7 @@ import (
 type Stats struct {
 	Sessions    int   // connected
 	Live        int   // admitted and not let go of: also those that connect or end
-	QueuedBytes int64 // held by all queues, with what the entries themselves take
+	QueuedBytes int64 // held by all queues, as WithMaxQueuedBytes counts
 
 	Accepted       uint64 // handshakes
 	Aborted        uint64 // of these, ended before they were open
