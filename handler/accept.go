@@ -112,6 +112,9 @@ func (e *Endpoint) newSession(h *transport.Handshake, name string, sp *protocol)
 		protocol: name,
 		waiting:  true,
 	}
+	if !s.framer.Features().Connect {
+		s.in.Store(inReady)
+	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	return s
 }

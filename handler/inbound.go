@@ -20,6 +20,7 @@ const (
 	inEnded               // Closed came
 	inStopped             // nothing more is handled but Disconnect
 	inDone                // Disconnect is being handled, or was
+	inReady               // Append may encode all kinds: Connected was appended, or there is none
 
 	inSeq = 1 << 8 // added by each Receive, so that the watchdog tells them apart
 )
@@ -339,6 +340,7 @@ func (s *Session) connect(m *subprotocol.Message) error {
 			s.stop(transport.StatusInternalError, "", err)
 			return errStopped
 		}
+		s.in.Or(inReady)
 	}
 	s.endpoint.sessions.show(s)
 	return nil

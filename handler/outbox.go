@@ -46,6 +46,12 @@ func (s Status) String() string {
 // full.
 var ErrQueueFull = errors.New("handler: queue is full")
 
+// ErrNotConnected is returned for a message that was dropped because the session's
+// sub-protocol has a Connect of its own and that was not answered yet: nothing may
+// reach the client before the answer. The session is connected when the handler
+// has accepted its Connect; from then on Endpoint.Sessions has it.
+var ErrNotConnected = errors.New("handler: session is not connected yet")
+
 // errSessionClosed is what methods return that find the session ended.
 var errSessionClosed error = closedError{}
 
@@ -59,10 +65,13 @@ func (closedError) Unwrap() error { return net.ErrClosed }
 // sends arrive in that order.
 //
 // The error is nil for Queued and Sent. For Closed it unwraps to net.ErrClosed.
-// For Dropped it is ErrQueueFull, or says why the sub-protocol can't express m.
-// What happens when the queue is full is the endpoint's overflow policy; a
-// message over the byte limit is accepted if nothing else is queued.
+// For Dropped it is ErrQueueFull or ErrNotConnected, or says why the sub-protocol
+// can't express m. What happens when the queue is full is the endpoint's overflow
+// policy; a message over the byte limit is accepted if nothing else is queued.
 func (s *Session) Send(m *subprotocol.Message) (Status, error) {
+	if s.in.Load()&inReady == 0 {
+		return s.tooEarly()
+	}
 	sc := s.endpoint.pools.scratch(m)
 	ent, err := s.encode(sc)
 	s.endpoint.pools.freeScratch(sc)
@@ -75,12 +84,17 @@ func (s *Session) Send(m *subprotocol.Message) (Status, error) {
 // SendContext queues m for the client, and waits for room if the queue is full;
 // the overflow policy plays no part. Who waits longer comes first, though a Send
 // may pass. It returns nil when m is queued, the error of ctx if that ends
-// earlier, and one that unwraps to net.ErrClosed if the session does.
+// earlier, and one that unwraps to net.ErrClosed if the session does. It does not
+// wait for a session to be connected: see ErrNotConnected.
 //
 // A Handler that waits here for its own client slows that client's reading
 // down, which is often what is wanted.
 func (s *Session) SendContext(ctx context.Context, m *subprotocol.Message) error {
 	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.in.Load()&inReady == 0 {
+		_, err := s.tooEarly()
 		return err
 	}
 	sc := s.endpoint.pools.scratch(m)
@@ -138,6 +152,9 @@ type waiter struct {
 // m is the caller's again when Reply returns. r.Message itself may be changed and
 // sent back.
 func (r Request) Reply(m *subprotocol.Message) (Status, error) {
+	if r.Session.in.Load()&inReady == 0 {
+		return r.Session.tooEarly()
+	}
 	sc := r.Session.endpoint.pools.scratch(m)
 	if sc.msg.Kind == 0 {
 		sc.msg.Kind = subprotocol.KindReply
@@ -145,7 +162,8 @@ func (r Request) Reply(m *subprotocol.Message) (Status, error) {
 	return r.Session.reply(sc)
 }
 
-// reply sends the message in sc, and frees sc.
+// reply sends the message in sc, and frees sc. Before inReady that is Connected or
+// an Error, and the caller has the reader's role.
 func (s *Session) reply(sc *scratch) (Status, error) {
 	p := &s.endpoint.pools
 	s.mu.Lock()
@@ -226,6 +244,17 @@ func (s *Session) conflationKey(sc *scratch) string {
 		return key(&sc.msg)
 	}
 	return ""
+}
+
+// tooEarly refuses a message that the framer can't encode yet.
+func (s *Session) tooEarly() (Status, error) {
+	s.mu.Lock()
+	closed := s.phase != phaseOpen
+	s.mu.Unlock()
+	if closed {
+		return Closed, errSessionClosed
+	}
+	return s.refuse(ErrNotConnected)
 }
 
 // refuse counts a message that could not be encoded.

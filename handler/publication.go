@@ -109,6 +109,9 @@ func (p *Publication) find(key formKey) *sharedForm {
 // Publish queues p for this session, as Send does. subscription and id
 // are this receiver's, both "" where the sub-protocol has no subscriptions.
 func (s *Session) Publish(p *Publication, subscription, id string) (Status, error) {
+	if s.in.Load()&inReady == 0 {
+		return s.tooEarly()
+	}
 	e := s.endpoint
 	sc := e.pools.scratch(&p.msg)
 	sc.msg.Subscription, sc.msg.ID = subscription, id

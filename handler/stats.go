@@ -54,7 +54,8 @@ const (
 	DroppedOldest
 	// DroppedConflated: a newer one with its key took its place.
 	DroppedConflated
-	// DroppedUnsendable: the sub-protocol or the transport can't carry it.
+	// DroppedUnsendable: the sub-protocol or the transport can't carry it, or not
+	// before the session is connected.
 	DroppedUnsendable
 	// DroppedClosed: it was queued when the session ended, or overflowed the queue
 	// and ended the session.
