@@ -110,7 +110,7 @@ func TestBadRequests(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			var accepted atomic.Int32
-			a := &acceptor{open: func(c transport.Conn) transport.Receiver { return newEcho(c) }}
+			a := &acceptor{open: func(c transport.Conn) transport.Receiver { return newPatientEcho(c) }}
 			a.check = func(h *transport.Handshake) (string, error) {
 				accepted.Add(1)
 				if h.Path != "/chat" {
@@ -152,7 +152,7 @@ func TestBadRequests(t *testing.T) {
 func TestSlowHeader(t *testing.T) {
 	t.Parallel()
 	tr := New(&Options{HandshakeTimeout: 50 * time.Millisecond})
-	url := serve(t, "bare", tr, &acceptor{open: func(c transport.Conn) transport.Receiver { return newEcho(c) }})
+	url := serve(t, "bare", tr, &acceptor{open: func(c transport.Conn) transport.Receiver { return newPatientEcho(c) }})
 	resp, body := answerTo(t, url, "GET /chat HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")
 	require.Equal(t, http.StatusRequestTimeout, resp.StatusCode, body)
 
@@ -377,7 +377,7 @@ func TestResponseWriters(t *testing.T) {
 	opened := make(chan struct{}, 8)
 	a := &counting{aborted: make(chan error, 8), open: func(c transport.Conn) transport.Receiver {
 		opened <- struct{}{}
-		return newEcho(c)
+		return newPatientEcho(c)
 	}}
 	var wrap atomic.Value
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
