@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"errors"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -93,4 +94,45 @@ func TestNothingBeforeConnected(t *testing.T) {
 			r.Closed(nil)
 		})
 	})
+}
+
+// TestDisconnectHasACause: the context has ended when the handler sees Disconnect,
+// whoever sent it, and tells the client's from the others.
+func TestDisconnectHasACause(t *testing.T) {
+	for _, by := range []string{"client", "end"} {
+		t.Run(by, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				seen := 0
+				h := HandlerFunc(func(ctx context.Context, r Request) error {
+					if r.Message.Kind != subprotocol.KindDisconnect {
+						return nil
+					}
+					seen++
+					require.ErrorIs(t, ctx.Err(), context.Canceled)
+					cause := context.Cause(ctx)
+					require.ErrorIs(t, cause, net.ErrClosed)
+					require.Equal(t, by == "client", errors.Is(cause, ErrDisconnected))
+					if by == "client" {
+						_, err := r.Reply(deliver("bye"))
+						require.NoError(t, err)
+					}
+					return cause // the end of its own session is no error of the handler's
+				})
+				var told error
+				e := NewEndpoint(fakeTransport{}, h, WithHooks(Hooks{Close: func(_ *Session, err error) { told = err }}),
+					WithSubProtocols(&testProtocol{features: subprotocol.Features{Errors: true, Disconnect: true}}))
+				c := &fakeConn{room: -1}
+				s, r := open(t, e, c)
+				if by == "client" {
+					r.Receive(textMessage("DISCONNECT\nSEND x"))
+					require.Equal(t, []string{"[,]bye"}, c.messages())
+					require.Equal(t, transport.StatusNormalClosure, c.code)
+				}
+				r.Closed(&transport.EndError{Code: transport.StatusNormalClosure, Err: transport.ErrLocalClose})
+				require.Equal(t, 1, seen)
+				require.Zero(t, e.Stats().HandlerErrors)
+				require.Equal(t, context.Cause(s.Context()), told)
+			})
+		})
+	}
 }

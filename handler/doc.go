@@ -20,8 +20,13 @@
 // its own the session makes one before it reads anything; a handler that
 // returns an error for it refuses the session with status 1008. A handler that
 // accepted Connect sees exactly one Disconnect, as the last message, however
-// the session ends; then context.Cause of its context says why. A handler that
-// refused sees none.
+// the session ends: the client's own, or one that the session makes. The context
+// has ended by then, and context.Cause of it says why; it is [ErrDisconnected]
+// where the Disconnect is the client's, and then a reply still goes out. A handler
+// that refused sees none.
+//
+// Where the sub-protocol has a Connect of its own, nothing may be sent before the
+// handler has accepted it: see [ErrNotConnected].
 //
 // Messages of one session are handled one after the other, in order, on the
 // goroutine that read them. When a handler is slow the transport goes on reading

@@ -25,6 +25,10 @@ const (
 	inSeq = 1 << 8 // added by each Receive, so that the watchdog tells them apart
 )
 
+// ErrDisconnected is in the cause of a session that the client has ended with a
+// Disconnect of the sub-protocol.
+var ErrDisconnected = errors.New("handler: the client disconnected")
+
 // errStopped ends a Decode whose session handles nothing more.
 var errStopped = errors.New("handler: session is closing")
 
@@ -141,7 +145,7 @@ func (s *Session) decode(m transport.Message) {
 		}
 	}()
 	s.tally.in(len(m.Data))
-	if err := s.framer.Decode(m, (*sink)(s)); err != nil && err != errStopped {
+	if err := s.framer.Decode(m, (*sink)(s)); err != nil && !errors.Is(err, errStopped) {
 		s.malformed(err)
 	}
 	ok = true
@@ -278,9 +282,7 @@ func (k *sink) Emit(m *subprotocol.Message) error {
 	case subprotocol.KindConnect:
 		return s.connect(m)
 	case subprotocol.KindDisconnect:
-		s.parted = true
-		s.handle(m)
-		s.stop(transport.StatusNormalClosure, "", nil)
+		s.part(m)
 		return errStopped
 	case subprotocol.KindHeartbeat:
 		if m.NeedReply {
@@ -346,6 +348,17 @@ func (s *Session) connect(m *subprotocol.Message) error {
 	return nil
 }
 
+// part handles the client's own Disconnect. As with the one that a session makes
+// for its handler, the context has ended before and nothing comes after.
+func (s *Session) part(m *subprotocol.Message) {
+	s.parted = true
+	s.in.Or(inStopped)
+	s.cancel(&transport.EndError{Code: transport.StatusNormalClosure, Err: ErrDisconnected})
+	// The session ends either way, with the status of a fatal error or with this one.
+	_ = s.handle(m)
+	s.stop(transport.StatusNormalClosure, "", ErrDisconnected)
+}
+
 // disconnect ends the session: the handler sees Disconnect if it has accepted
 // Connect and not seen one, and the endpoint lets go.
 func (s *Session) disconnect() {
@@ -361,7 +374,7 @@ func (s *Session) disconnect() {
 		}
 	}()
 	m := &subprotocol.Message{Kind: subprotocol.KindDisconnect}
-	if err := s.endpoint.handler.Handle(s.ctx, Request{s, m}); err != nil {
+	if err := s.endpoint.handler.Handle(s.ctx, Request{s, m}); err != nil && !errors.Is(err, net.ErrClosed) {
 		s.handlerError(m, err)
 	}
 	ok = true

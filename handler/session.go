@@ -94,8 +94,8 @@ func (s *Session) User() string {
 // its Connect is accepted.
 func (s *Session) SetUser(name string) { s.endpoint.sessions.setUser(s, name) }
 
-// Context ends with the session; context.Cause then says why and unwraps to
-// net.ErrClosed. It does not descend from the context of the HTTP request.
+// Context ends with the session, before the handler sees Disconnect; context.Cause
+// then says why and unwraps to net.ErrClosed. It does not descend from the context of the HTTP request.
 func (s *Session) Context() context.Context { return s.ctx }
 
 // Path is the path of the request that opened the session.
