@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -61,8 +62,8 @@ func (closedError) Error() string { return "handler: session is closed" }
 func (closedError) Unwrap() error { return net.ErrClosed }
 
 // Send queues m for the client and never waits; the endpoint's workers write it
-// soon. m is the caller's again when Send returns. Messages that one goroutine
-// sends arrive in that order.
+// soon. A Kind of 0 becomes KindDeliver. m is the caller's again when Send returns.
+// Messages that one goroutine sends arrive in that order.
 //
 // The error is nil for Queued and Sent. For Closed it unwraps to net.ErrClosed.
 // For Dropped it is ErrQueueFull or ErrNotConnected, or says why the sub-protocol
@@ -72,17 +73,15 @@ func (s *Session) Send(m *subprotocol.Message) (Status, error) {
 	if s.in.Load()&inReady == 0 {
 		return s.tooEarly()
 	}
-	sc := s.endpoint.pools.scratch(m)
-	ent, err := s.encode(sc)
-	s.endpoint.pools.freeScratch(sc)
+	ent, err := s.encodeSend(m)
 	if err != nil {
 		return s.refuse(err)
 	}
 	return s.enqueue(ent)
 }
 
-// SendContext queues m for the client, and waits for room if the queue is full;
-// the overflow policy plays no part. Who waits longer comes first, though a Send
+// SendContext queues m for the client, as Send does, and waits for room if the
+// queue is full; the overflow policy plays no part. Who waits longer comes first, though a Send
 // may pass. It returns nil when m is queued, the error of ctx if that ends
 // earlier, and one that unwraps to net.ErrClosed if the session does. It does not
 // wait for a session to be connected: see ErrNotConnected.
@@ -97,9 +96,7 @@ func (s *Session) SendContext(ctx context.Context, m *subprotocol.Message) error
 		_, err := s.tooEarly()
 		return err
 	}
-	sc := s.endpoint.pools.scratch(m)
-	ent, err := s.encode(sc)
-	s.endpoint.pools.freeScratch(sc)
+	ent, err := s.encodeSend(m)
 	if err != nil {
 		_, err = s.refuse(err)
 		return err
@@ -140,6 +137,17 @@ func (s *Session) SendContext(ctx context.Context, m *subprotocol.Message) error
 	return ctx.Err()
 }
 
+// encodeSend makes an entry of a message that nobody asked for.
+func (s *Session) encodeSend(m *subprotocol.Message) (entry, error) {
+	sc := s.endpoint.pools.scratch(m)
+	if sc.msg.Kind == 0 {
+		sc.msg.Kind = subprotocol.KindDeliver
+	}
+	ent, err := s.encode(sc)
+	s.endpoint.pools.freeScratch(sc)
+	return ent, err
+}
+
 // waiter is one SendContext that waits for room.
 type waiter struct {
 	entry entry
@@ -148,9 +156,12 @@ type waiter struct {
 
 // Reply sends m to the client whose message is being handled. If nothing is queued
 // it is written at once, on this goroutine and without waiting for the client;
-// else it is queued behind the rest, as Send does. A Kind of 0 becomes KindReply.
-// m is the caller's again when Reply returns. r.Message itself may be changed and
-// sent back.
+// else it is queued behind the rest, as Send does.
+//
+// A Kind of 0 becomes KindReply. The Receipt of a Reply ties it to its request and
+// its Subscription to a subscription: where they are empty in m they are those of
+// r.Message, and so it is with an Error. Other kinds go out as they are. m is the
+// caller's again when Reply returns. r.Message itself may be changed and sent back.
 func (r Request) Reply(m *subprotocol.Message) (Status, error) {
 	if r.Session.in.Load()&inReady == 0 {
 		return r.Session.tooEarly()
@@ -159,7 +170,26 @@ func (r Request) Reply(m *subprotocol.Message) (Status, error) {
 	if sc.msg.Kind == 0 {
 		sc.msg.Kind = subprotocol.KindReply
 	}
+	if r.Message != nil {
+		answer(&sc.msg, r.Message)
+	}
 	return r.Session.reply(sc)
+}
+
+// answer fills what ties m to the request that it answers.
+func answer(m, request *subprotocol.Message) {
+	switch m.Kind {
+	case subprotocol.KindError:
+		if e := m.Error; e != nil {
+			m.Receipt = cmp.Or(m.Receipt, e.Receipt)
+			m.Subscription = cmp.Or(m.Subscription, e.Subscription)
+		}
+	case subprotocol.KindReply:
+	default:
+		return
+	}
+	m.Receipt = cmp.Or(m.Receipt, request.Receipt)
+	m.Subscription = cmp.Or(m.Subscription, request.Subscription)
 }
 
 // reply sends the message in sc, and frees sc. Before inReady that is Connected or

@@ -515,3 +515,62 @@ func TestOutboxModel(t *testing.T) {
 		})
 	}
 }
+
+// kindProtocol shows what its framers are given.
+type kindProtocol struct{ *testProtocol }
+
+func (p kindProtocol) NewFramer(string, subprotocol.FramerConfig) subprotocol.Framer {
+	return kindFramer{&testFramer{p: p.testProtocol}}
+}
+
+type kindFramer struct{ *testFramer }
+
+func (f kindFramer) Append(dst []byte, m *subprotocol.Message) ([]byte, transport.MessageType, error) {
+	return fmt.Appendf(dst, "%v receipt=%s subscription=%s", m.Kind, m.Receipt, m.Subscription), transport.MessageText, nil
+}
+
+// TestReplyNamesItsRequest: what is empty in the answer comes from the request.
+func TestReplyNamesItsRequest(t *testing.T) {
+	t.Parallel()
+	request := subprotocol.Message{Kind: subprotocol.KindSubscribe, Receipt: "r", Subscription: "s"}
+	for _, tt := range []struct {
+		answer subprotocol.Message
+		want   string
+	}{
+		{subprotocol.Message{}, "REPLY receipt=r subscription=s"},
+		{subprotocol.Message{Receipt: "x"}, "REPLY receipt=x subscription=s"},
+		{subprotocol.Message{Kind: subprotocol.KindReply, Subscription: "y"}, "REPLY receipt=r subscription=y"},
+		{subprotocol.Message{Kind: subprotocol.KindError}, "ERROR receipt=r subscription=s"},
+		{subprotocol.Message{Kind: subprotocol.KindError, Error: &subprotocol.Error{Receipt: "x", Subscription: "y"}},
+			"ERROR receipt=x subscription=y"},
+		{subprotocol.Message{Kind: subprotocol.KindDeliver}, "DELIVER receipt= subscription="},
+	} {
+		e := NewEndpoint(fakeTransport{}, HandlerFunc(nothing), WithSubProtocols(kindProtocol{&testProtocol{}}))
+		c := &fakeConn{room: -1}
+		s, r := open(t, e, c)
+		given := tt.answer
+		_, err := Request{s, &request}.Reply(&given)
+		require.NoError(t, err)
+		require.Equal(t, []string{tt.want}, c.messages())
+		require.Equal(t, tt.answer, given, "the caller's message was changed")
+		r.Closed(nil)
+	}
+}
+
+// TestSendIsADeliver: a message without a Kind that nobody asked for is a Deliver.
+func TestSendIsADeliver(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := NewEndpoint(fakeTransport{}, HandlerFunc(nothing), WithSubProtocols(kindProtocol{&testProtocol{}}))
+		c := &fakeConn{room: -1}
+		s, r := open(t, e, c)
+		var m subprotocol.Message
+		_, err := s.Send(&m)
+		require.NoError(t, err)
+		require.NoError(t, s.SendContext(t.Context(), &m))
+		synctest.Wait()
+		const want = "DELIVER receipt= subscription="
+		require.Equal(t, []string{want, want}, c.messages())
+		require.Zero(t, m)
+		r.Closed(nil)
+	})
+}
