@@ -56,9 +56,10 @@ var (
 )
 
 // NewEndpoint makes an endpoint. WithSubProtocols is required. It panics if the
-// parts don't fit: no transport or handler, no sub-protocol or two of one name, or
-// a sub-protocol that needs the boundaries of messages on a transport that
-// keeps none. A transport whose connections come from inside the process is bound
+// parts don't fit: no transport or handler, no sub-protocol or two of one name, one
+// without names that is not the first and so could never be chosen, or a
+// sub-protocol that needs the boundaries of messages on a transport that keeps
+// none. A transport whose connections come from inside the process is bound
 // to the endpoint.
 func NewEndpoint(t transport.Transport, h Handler, opts ...Option) *Endpoint {
 	if t == nil {
@@ -131,7 +132,12 @@ func (e *Endpoint) setSubProtocols() {
 		}
 		p := newProtocol(sp)
 		e.protocols = append(e.protocols, p)
-		for _, name := range sp.Names() {
+		own := sp.Names()
+		if i > 0 && len(own) == 0 {
+			panic(fmt.Sprintf("handler: sub-protocol %d of %d has no names: clients that ask for none get the first, so no client can get it",
+				i+1, len(e.cfg.subProtocols)))
+		}
+		for _, name := range own {
 			if _, ok := e.byName[name]; ok || name == "" {
 				panic(fmt.Sprintf("handler: two sub-protocols have the name %q, or it is empty", name))
 			}

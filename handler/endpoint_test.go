@@ -424,11 +424,14 @@ func TestMisusePanics(t *testing.T) {
 	sp := handler.WithSubProtocols(raw.New(nil))
 	named := raw.New(&raw.Options{Names: []string{"a"}})
 	for name, f := range map[string]func(){
-		"no transport":      func() { handler.NewEndpoint(nil, h, sp) },
-		"no handler":        func() { handler.NewEndpoint(pipe.New(nil), nil, sp) },
-		"no sub-protocol":   func() { handler.NewEndpoint(pipe.New(nil), h) },
-		"nil sub-protocol":  func() { handler.NewEndpoint(pipe.New(nil), h, handler.WithSubProtocols(nil)) },
-		"two of one name":   func() { handler.NewEndpoint(pipe.New(nil), h, handler.WithSubProtocols(named, named)) },
+		"no transport":     func() { handler.NewEndpoint(nil, h, sp) },
+		"no handler":       func() { handler.NewEndpoint(pipe.New(nil), nil, sp) },
+		"no sub-protocol":  func() { handler.NewEndpoint(pipe.New(nil), h) },
+		"nil sub-protocol": func() { handler.NewEndpoint(pipe.New(nil), h, handler.WithSubProtocols(nil)) },
+		"two of one name":  func() { handler.NewEndpoint(pipe.New(nil), h, handler.WithSubProtocols(named, named)) },
+		"no name": func() {
+			handler.NewEndpoint(pipe.New(nil), h, handler.WithSubProtocols(named, raw.New(nil)))
+		},
 		"empty name":        func() { handler.NewEndpoint(pipe.New(nil), h, handler.WithSubProtocols(unnamed{named})) },
 		"boundaries":        func() { handler.NewEndpoint(chunks{pipe.New(nil)}, h, sp) },
 		"named, boundaries": func() { handler.NewEndpoint(chunks{pipe.New(nil)}, h, handler.WithSubProtocols(named)) },

@@ -18,18 +18,16 @@ import (
 
 // fakeConn is a Conn under full control of a test.
 type fakeConn struct {
-	mu       sync.Mutex
-	room     int // how many messages it takes, -1 for any number
-	got      []string
-	writes   int
-	closed   int
-	code     transport.StatusCode
-	reason   string
-	err      error                           // of Write
-	onWrite  func(batch []transport.Message) // without mu
-	discard  bool                            // keep nothing
-	receiver transport.Receiver              // who gets Closed
-	pause    func(paused bool)               // nil for none
+	mu      sync.Mutex
+	room    int // how many messages it takes, -1 for any number
+	got     []string
+	writes  int
+	closed  int
+	code    transport.StatusCode
+	reason  string
+	err     error                           // of Write
+	onWrite func(batch []transport.Message) // without mu
+	discard bool                            // keep nothing
 }
 
 func (c *fakeConn) Write(batch []transport.Message) (int, error) {

@@ -12,8 +12,9 @@ import (
 	"github.com/weftws/weft/transport"
 )
 
-// Option changes what an Endpoint does by default. Of two options that say
-// different things the later one holds.
+// Option changes what an Endpoint does by default. Of two options of one kind the
+// later one holds, but WithSubProtocols, WithCodecs, WithMiddleware and WithOrigins
+// add up.
 type Option interface{ apply(c *config) }
 
 type option func(*config)
@@ -69,14 +70,15 @@ func positive[N int | int64 | time.Duration](name string, n N) N {
 
 // WithSubProtocols says which sub-protocols the endpoint speaks. It is
 // required. The client's order decides among those that both have; a client
-// that asks for none gets the first. Two that answer to the same name are a
-// mistake and panic.
+// that asks for none gets the first. Several options add up. NewEndpoint panics if
+// two answer to the same name, or if one that is not the first has no names: no
+// client could get it.
 func WithSubProtocols(s ...subprotocol.SubProtocol) Option {
 	return option(func(c *config) { c.subProtocols = append(c.subProtocols, s...) })
 }
 
 // WithCodecs says which codecs Session.Codec finds. The default is none.
-// The first one is for messages that name no content type.
+// The first one is for messages that name no content type. Several options add up.
 func WithCodecs(cs ...codec.Codec) Option {
 	return option(func(c *config) { c.codecs = append(c.codecs, cs...) })
 }
@@ -97,8 +99,8 @@ func WithMiddleware(m ...func(Handler) Handler) Option {
 // user, wherever a cookie or the network is what identifies them.
 //
 // By default a request passes if its Origin names the host that it was sent to,
-// or if it has no Origin: browsers always send one. A malformed pattern, or one
-// with a scheme or a path, panics.
+// or if it has no Origin: browsers always send one. Several options add up. A
+// malformed pattern, or one with a scheme or a path, panics.
 func WithOrigins(patterns ...string) Option {
 	lower := make([]string, len(patterns))
 	for i, p := range patterns {
@@ -212,6 +214,11 @@ func WithFlushWorkers(n int) Option {
 // turns that off: then pings wait for handlers. The default is 20 ms. A short
 // time costs processor time while messages are handled, a long one delays the
 // answers to pings.
+//
+// Two messages are not watched: Disconnect where the session makes it, as nothing
+// is read any more, and Connect where the sub-protocol has none of its own, as
+// nothing is read yet. A handler that is slow with that Connect keeps pings and the
+// client's first message waiting.
 func WithSlowHandler(d time.Duration) Option {
 	return option(func(c *config) { c.slow = d })
 }

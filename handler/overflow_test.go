@@ -151,7 +151,7 @@ func TestOldestKeepsTheQueueIfThatHelpsNobody(t *testing.T) {
 		require.Equal(t, Drops{Newest: 2}, e.Stats().Dropped)
 
 		// What is short finds room at the cost of no more than is needed.
-		for status = Queued; e.Stats().Dropped.Oldest == 0; {
+		for e.Stats().Dropped.Oldest == 0 {
 			status, _ = send(t, sb, "more")
 			require.Equal(t, Queued, status)
 			require.LessOrEqual(t, e.Stats().QueuedBytes, int64(20000))

@@ -121,8 +121,9 @@ func (s *Session) Features() subprotocol.Features { return s.framer.Features() }
 func (s *Session) Codec(contentType string) codec.Codec { return s.endpoint.codec(contentType) }
 
 // Conn is the connection, for the optional interfaces that package transport
-// finds with As, such as Pinger; nil before it is open. Writing to it or
-// closing it bypasses the session's queue and breaks the order of messages.
+// finds with As, such as Pinger; nil before it is open. It must not be written to
+// or closed: a Conn has one writer at a time, and that is the session. Use Send and
+// Close.
 func (s *Session) Conn() transport.Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
