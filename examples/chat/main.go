@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -26,8 +27,9 @@ import (
 //go:embed page
 var files embed.FS
 
-// drainTime bounds the end: pages are told to go, then their connections end.
-const drainTime = 5 * time.Second
+// drainTime bounds the end: pages are told to go, then their connections end. It is
+// longer than a page that does not answer can make that last.
+const drainTime = 12 * time.Second
 
 func main() {
 	log.SetFlags(0)
@@ -90,7 +92,7 @@ func newEndpoint(h handler.Handler) *handler.Endpoint {
 	)
 }
 
-func newMux(ep http.Handler) *http.ServeMux {
+func newMux(ep http.Handler) http.Handler {
 	root, err := fs.Sub(files, "page")
 	if err != nil {
 		panic(err) // the folder is embedded
@@ -98,7 +100,23 @@ func newMux(ep http.Handler) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("/ws", ep)
 	mux.Handle("/", strict(http.FileServerFS(root)))
-	return mux
+	return local(mux)
+}
+
+// local refuses requests that name another host. A page elsewhere whose name was
+// made to resolve to this machine would pass as this server's own origin.
+func local(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		if ip := net.ParseIP(strings.Trim(host, "[]")); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			http.Error(w, "This chat answers to localhost only.", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // strict lets the page load its own files and talk to its own server, and nothing

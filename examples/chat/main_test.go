@@ -69,6 +69,20 @@ func TestPage(t *testing.T) {
 	}
 }
 
+func TestOnlyLocalHosts(t *testing.T) {
+	t.Parallel()
+	for host, want := range map[string]int{
+		"localhost": 200, "localhost:8080": 200, "127.0.0.1:8080": 200, "[::1]:8080": 200, "[::1]": 200,
+		"evil.example:8080": 421, "localhost.evil.example": 421, "192.0.2.1": 421, "": 421,
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Host = host
+		w := httptest.NewRecorder()
+		newMux(http.NotFoundHandler()).ServeHTTP(w, r)
+		require.Equal(t, want, w.Code, host)
+	}
+}
+
 // visitor waits for the end of a connection.
 type visitor struct{ over chan error }
 

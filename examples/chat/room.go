@@ -24,6 +24,10 @@ const (
 	maxPeople  = 200
 	maxHistory = 50
 
+	// One person may say maxBurst things at once, and one more each refill.
+	maxBurst = 10
+	refill   = 500 * time.Millisecond
+
 	// maxMessage bounds what a page sends, in bytes: the longest text, in the
 	// longest JSON that it can become, and some room.
 	maxMessage = 4 << 10
@@ -75,6 +79,19 @@ type room struct {
 type person struct {
 	session *handler.Session
 	name    string
+	rested  time.Time // when all of maxBurst is there again
+}
+
+// may reports whether p may say something now, and counts it.
+func (p *person) may(now time.Time) bool {
+	if p.rested.Before(now) {
+		p.rested = now
+	}
+	if p.rested.Sub(now) > (maxBurst-1)*refill {
+		return false
+	}
+	p.rested = p.rested.Add(refill)
+	return true
 }
 
 func newRoom() *room { return &room{now: time.Now} }
@@ -134,7 +151,7 @@ func (m *room) join(s *handler.Session, name string) (problem string) {
 	}
 	name = m.free(name)
 	m.publish(moved{"joined", name})
-	m.people = append(m.people, person{s, name})
+	m.people = append(m.people, person{session: s, name: name})
 	names := make([]string, len(m.people))
 	for i, p := range m.people {
 		names[i] = p.name
@@ -175,7 +192,11 @@ func (m *room) say(s *handler.Session, text string) (problem string) {
 	if i < 0 {
 		return "Please join first."
 	}
-	line := said{"said", m.people[i].name, text, m.now().UnixMilli()}
+	now := m.now()
+	if !m.people[i].may(now) {
+		return "You are writing faster than the others can read. Please wait a moment."
+	}
+	line := said{"said", m.people[i].name, text, now.UnixMilli()}
 	if len(m.history) == maxHistory {
 		m.history = slices.Delete(m.history, 0, 1)
 	}
@@ -229,12 +250,15 @@ func clean(name string) string {
 		switch {
 		case unicode.IsSpace(r):
 			return ' '
-		case !unicode.IsPrint(r):
+		case !unicode.IsPrint(r), unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector), r == brailleBlank:
 			return -1
 		}
 		return r
 	}, name)
 	return strings.Join(strings.Fields(name), " ")
 }
+
+// brailleBlank is a symbol without a mark.
+const brailleBlank = '\u2800'
 
 func length(s string) int { return utf8.RuneCountInString(s) }

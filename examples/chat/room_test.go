@@ -153,7 +153,7 @@ func TestNames(t *testing.T) {
 			require.Equal(t, c.got, p.next()["name"])
 		}
 		p := h.open()
-		for _, name := range []string{"", " \t", "\u200b", strings.Repeat("n", maxName+1)} {
+		for _, name := range []string{"", " \t", "\u200b", "\u3164\u2800\ufe0f\u034f", strings.Repeat("n", maxName+1)} {
 			p.send(incoming{Type: "join", Name: name})
 			m := p.next()
 			require.Equal(t, "refused", m["type"], "%q", name)
@@ -204,6 +204,7 @@ func TestHistoryIsBounded(t *testing.T) {
 	inRoom(t, func(h *house) {
 		ann := h.join("Ann")
 		for i := range maxHistory + 10 {
+			time.Sleep(refill) // by the bubble's clock
 			ann.say(fmt.Sprint(i))
 			ann.next()
 		}
@@ -214,6 +215,29 @@ func TestHistoryIsBounded(t *testing.T) {
 		require.Len(t, history, maxHistory)
 		require.Equal(t, "10", history[0].(map[string]any)["text"])
 		require.Equal(t, fmt.Sprint(maxHistory+9), history[maxHistory-1].(map[string]any)["text"])
+	})
+}
+
+func TestRateIsBounded(t *testing.T) {
+	inRoom(t, func(h *house) {
+		ann, bob := h.join("Ann"), h.join("Bob")
+		ann.skip()
+		for i := range 3 * maxBurst {
+			ann.say("flood")
+			want := "said"
+			if i >= maxBurst {
+				want = "refused"
+			}
+			require.Equal(t, want, ann.next()["type"], i)
+		}
+		for range maxBurst {
+			require.Equal(t, "said", bob.next()["type"])
+		}
+		bob.nothing()
+		time.Sleep(refill)
+		ann.say("once more")
+		require.Equal(t, "once more", bob.next()["text"])
+		ann.skip()
 	})
 }
 
@@ -237,6 +261,7 @@ func TestSlowPage(t *testing.T) {
 		text := strings.Repeat("\U0001f9f5", maxText)
 		left := false
 		for range 400 {
+			time.Sleep(refill)
 			ann.say(text)
 			m := ann.next()
 			for m["type"] == "left" {
@@ -249,6 +274,7 @@ func TestSlowPage(t *testing.T) {
 			left = ann.next()["type"] == "left" // comes when the close was waited for
 		}
 		ann.skip()
+		time.Sleep(refill)
 		ann.say("still here")
 		require.Equal(t, "still here", ann.next()["text"])
 		slow.conn.(*pipe.Conn).Resume()
