@@ -207,6 +207,14 @@ func TestMessageTimeout(t *testing.T) {
 			require.Empty(t, r.closed)
 			c.Resume()
 			time.Sleep(20 * time.Second)
+			p.write(append(append([]byte(nil), f[50:]...), f[:50]...))
+			<-r.got
+			for range 2 { // a pause that has ended counts as little
+				time.Sleep(10 * time.Second)
+				c.Pause()
+				time.Sleep(10 * time.Second)
+				c.Resume()
+			}
 			p.write(f[50:])
 			<-r.got
 			require.Empty(t, r.closed)
