@@ -168,7 +168,7 @@ func (c *config) checkOrigin(h *transport.Handshake) error {
 		return nil
 	}
 	origin := origins[0]
-	if len(origins) == 1 && c.originAllowed(origin, h.Host) {
+	if len(origins) == 1 && c.originAllowed(origin, h) {
 		return nil
 	}
 	const limit = 200
@@ -182,7 +182,7 @@ func (c *config) checkOrigin(h *transport.Handshake) error {
 	}
 }
 
-func (c *config) originAllowed(origin, host string) bool {
+func (c *config) originAllowed(origin string, h *transport.Handshake) bool {
 	if slices.Contains(c.origins, "*") {
 		return true
 	}
@@ -191,8 +191,8 @@ func (c *config) originAllowed(origin, host string) bool {
 		return false
 	}
 	from := bareHost(u.Scheme, u.Host)
-	if from == bareHost(u.Scheme, host) {
-		return true
+	if from == bareHost(u.Scheme, h.Host) && !(h.Secure && strings.EqualFold(u.Scheme, "http")) {
+		return true // an http page of the same host may be anybody's on the way
 	}
 	return slices.ContainsFunc(c.origins, func(pattern string) bool {
 		// A pattern with an IPv6 address is no valid glob for that address.

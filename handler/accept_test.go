@@ -100,6 +100,30 @@ func TestOrigin(t *testing.T) {
 	}
 }
 
+// TestOriginOverTLS: a page that came without TLS is no page of a server that has it.
+func TestOriginOverTLS(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		origin string
+		secure bool
+		ok     bool
+	}{
+		{"http://a.com", true, false}, {"HTTP://a.com", true, false}, {"https://a.com", true, true},
+		{"http://a.com", false, true}, {"https://a.com", false, true}, // behind a proxy that ends TLS
+	} {
+		ep := handler.NewEndpoint(pipe.New(nil), handler.HandlerFunc(nothing), handler.WithSubProtocols(raw.New(nil)))
+		h := shake("a.com", nil, tt.origin)
+		h.Secure = tt.secure
+		a, err := ep.Accept(h)
+		if !tt.ok {
+			require.Equal(t, 403, refusalOf(t, err).Status)
+			continue
+		}
+		require.NoError(t, err)
+		a.Abort(nil)
+	}
+}
+
 func TestOriginInTheTextIsShortened(t *testing.T) {
 	t.Parallel()
 	ep := handler.NewEndpoint(pipe.New(nil), handler.HandlerFunc(nothing), handler.WithSubProtocols(raw.New(nil)))

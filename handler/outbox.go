@@ -33,7 +33,7 @@ func (s *Session) enqueue(e entry) (Status, error) {
 // with mu held, as are all below that don't say otherwise.
 func (s *Session) fits(e *entry) bool {
 	l := &s.endpoint.cfg.queue
-	return s.queued == 0 || int(s.queued) < l.Messages && s.bytes+e.held() <= l.Bytes
+	return l.fit(int(s.queued), s.bytes, e)
 }
 
 // fitsAll reports whether the limit over all sessions has room for e.
@@ -219,7 +219,7 @@ func (s *Session) flush() {
 	}
 	s.writing = true
 	f := s.endpoint.pools.flight()
-	var drops [2]Drop
+	var drops [3]Drop
 	for range maxRounds {
 		if s.waiting || s.ring == nil || s.ring.n == 0 || s.phase >= phaseClosed {
 			break
@@ -234,7 +234,7 @@ func (s *Session) flush() {
 }
 
 // writeBatch writes the front of the queue, and releases mu meanwhile.
-func (s *Session) writeBatch(f *flight, drops *[2]Drop) {
+func (s *Session) writeBatch(f *flight, drops *[3]Drop) {
 	k := min(s.ring.n, maxBatch)
 	for i := range k {
 		f.entries[i] = s.ring.popFront()
@@ -276,12 +276,18 @@ func (s *Session) writeBatch(f *flight, drops *[2]Drop) {
 		s.lose(f.entries[n:k], &drops[0])
 		return
 	}
+	short := err == nil && n < k
+	if old := s.tooOld(f.entries[n:k]); old > 0 {
+		s.lose(f.entries[n:n+old], &drops[2])
+		drops[2].Reason = DroppedOldest
+		n += old
+	}
 	for i := k - 1; i >= n; i-- {
 		s.grow()
 		s.ring.pushFront(f.entries[i])
 		f.entries[i] = entry{}
 	}
-	if err == nil && n < k {
+	if short {
 		s.wait()
 	}
 	s.admitWaiters()

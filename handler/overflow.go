@@ -23,17 +23,18 @@ const (
 
 // CloseOnOverflow closes the session and drops what is queued: a client either
 // gets everything or knows that it does not. The close status is 1008 if the
-// session's own limit is reached and 1013 if that of all sessions together is.
-// It is the default.
+// session's own limit is reached. If that of all sessions together is, the session
+// for which most is queued is closed, with 1013: clients that read don't pay
+// for those that don't. It is the default.
 func CloseOnOverflow() OverflowPolicy { return OverflowPolicy{mode: overflowClose} }
 
 // DropNewest drops the message that finds no room.
 func DropNewest() OverflowPolicy { return OverflowPolicy{mode: overflowNewest} }
 
 // DropOldest drops messages from the front of the queue until there is room, but
-// none that is being written. If there would be none without the whole queue
-// either, because other sessions have filled the bound over all, it drops the new
-// message alone.
+// none that is being written; those don't count while the transport has them in
+// hand. If there would be no room without the whole queue either, because
+// other sessions have filled the bound over all, it drops the new message alone.
 func DropOldest() OverflowPolicy { return OverflowPolicy{mode: overflowOldest} }
 
 // Conflate puts a message that finds no room in the place of the oldest queued
@@ -41,7 +42,8 @@ func DropOldest() OverflowPolicy { return OverflowPolicy{mode: overflowOldest} }
 // the latest value of each key. A message whose key is "", or is not in the
 // queue, is dropped as with DropNewest. key is called for every message that is
 // queued, from any goroutine; the message is valid until it returns, and what
-// it returns must not alias the message's Body.
+// it returns must not alias the message's Body. Messages that the transport has in
+// hand are neither replaced nor counted meanwhile.
 func Conflate(key func(m *subprotocol.Message) string) OverflowPolicy {
 	if key == nil {
 		panic("handler: Conflate without a key function")
@@ -55,7 +57,7 @@ func (s *Session) overflow(e entry) (Status, error) {
 	one := Drop{Reason: DroppedNewest, Messages: 1, Bytes: e.size()}
 	switch s.endpoint.cfg.overflow.mode {
 	case overflowOldest:
-		if n := s.roomAfter(&e); n > 0 {
+		if n, ok := s.roomAfter(&e); ok {
 			d := Drop{Reason: DroppedOldest, Messages: n}
 			for range n {
 				old := s.ring.popFront()
@@ -70,7 +72,12 @@ func (s *Session) overflow(e entry) (Status, error) {
 		}
 		s.mu.Unlock()
 	case overflowConflate:
-		if d := s.conflate(e); d.Messages > 0 {
+		d := s.conflate(e)
+		waits := s.ringFits(&e) && s.fitsAll(&e)
+		if d.Messages > 0 || waits {
+			if d.Messages == 0 {
+				s.push(e)
+			}
 			s.schedule()
 			s.mu.Unlock()
 			s.dropped(d)
@@ -79,12 +86,16 @@ func (s *Session) overflow(e entry) (Status, error) {
 		s.mu.Unlock()
 	case overflowClose:
 		code := transport.StatusPolicyViolation
-		if s.fits(&e) {
-			code = transport.StatusTryAgainLater
-		}
+		own, held := !s.fits(&e), s.bytes
 		s.mu.Unlock()
+		if !own {
+			code = transport.StatusTryAgainLater
+			if s.endpoint.shed(s, held) {
+				return s.enqueueAgain(e)
+			}
+		}
 		one.Reason = DroppedClosed
-		_ = s.end(code, "too much is queued", ErrQueueFull, true)
+		_ = s.end(code, tooMuch, ErrQueueFull, true)
 	default:
 		s.mu.Unlock()
 	}
@@ -93,26 +104,99 @@ func (s *Session) overflow(e entry) (Status, error) {
 	return Dropped, ErrQueueFull
 }
 
-// roomAfter is how many of the oldest messages must go so that e fits, 0 if it
-// would not fit without all of them either. It is called with mu held.
-func (s *Session) roomAfter(e *entry) int {
-	if s.ring == nil {
-		return 0
+const tooMuch = "too much is queued"
+
+// shed closes the session for which most is queued, if that is more than held, which
+// is queued for s.
+func (e *Endpoint) shed(s *Session, held int) bool {
+	largest := s
+	for _, o := range e.sessions.snapshot() {
+		o.mu.Lock()
+		if o.phase == phaseOpen && o.bytes > held {
+			largest, held = o, o.bytes
+		}
+		o.mu.Unlock()
 	}
-	l := &s.endpoint.cfg.queue
-	left, bytes := int(s.queued), s.bytes+e.held()
-	all := s.endpoint.queuedBytes.Load() + s.costOf(e)
+	return largest != s && largest.end(transport.StatusTryAgainLater, tooMuch, ErrQueueFull, true) == nil
+}
+
+// enqueueAgain is enqueue after another session has made room.
+func (s *Session) enqueueAgain(e entry) (Status, error) {
+	s.mu.Lock()
+	if s.phase == phaseOpen && s.fits(&e) && s.fitsAll(&e) {
+		s.push(e)
+		s.schedule()
+		s.mu.Unlock()
+		return Queued, nil
+	}
+	s.mu.Unlock()
+	one := Drop{Reason: DroppedClosed, Messages: 1, Bytes: e.size()}
+	s.free(&e)
+	_ = s.end(transport.StatusTryAgainLater, tooMuch, ErrQueueFull, true)
+	s.dropped(one)
+	return Dropped, ErrQueueFull
+}
+
+// ringHeld is how many messages the ring has and what they hold: all that is
+// queued but what a Write has in hand. It is called with mu held.
+func (s *Session) ringHeld() (n, bytes int) {
+	if s.ring == nil {
+		return 0, 0
+	}
 	for i := range s.ring.n {
+		bytes += s.ring.at(i).held()
+	}
+	return s.ring.n, bytes
+}
+
+// ringFits is fits without what a Write has in hand.
+func (s *Session) ringFits(e *entry) bool {
+	n, bytes := s.ringHeld()
+	return s.endpoint.cfg.queue.fit(n, bytes, e)
+}
+
+// fit reports whether a queue of n messages that hold bytes has room for e.
+func (l *Limits) fit(n, bytes int, e *entry) bool {
+	return n == 0 || n < l.Messages && bytes+e.held() <= l.Bytes
+}
+
+// roomAfter is how many of the oldest messages in the ring must go so that e fits.
+// It reports false if e would not fit without all of them either. It is called with
+// mu held.
+func (s *Session) roomAfter(e *entry) (drop int, ok bool) {
+	l := &s.endpoint.cfg.queue
+	n, bytes := s.ringHeld()
+	all := s.endpoint.queuedBytes.Load() + s.costOf(e)
+	for i := range n + 1 {
+		if l.fit(n-i, bytes, e) && all <= s.endpoint.cfg.maxQueuedBytes {
+			return i, true
+		}
+		if i == n {
+			break
+		}
 		old := s.ring.at(i)
-		left--
 		bytes -= old.held()
 		all -= old.cost()
 		if f := old.form; f != nil && f != e.form && f.owner == s.endpoint && f.refs.Load() == 1 {
 			all -= int64(len(f.shared.Data()))
 		}
-		if (left == 0 || left < l.Messages && bytes <= l.Bytes) && all <= s.endpoint.cfg.maxQueuedBytes {
+	}
+	return 0, false
+}
+
+// tooOld is how many of entries, which a Write has given back, have no place in
+// front of what came meanwhile. It is called with mu held.
+func (s *Session) tooOld(entries []entry) int {
+	n, bytes := s.ringHeld()
+	if s.endpoint.cfg.overflow.mode != overflowOldest || n == 0 {
+		return 0
+	}
+	for i := len(entries) - 1; i >= 0; i-- {
+		if !s.endpoint.cfg.queue.fit(n, bytes, &entries[i]) {
 			return i + 1
 		}
+		n++
+		bytes += entries[i].held()
 	}
 	return 0
 }
@@ -139,11 +223,10 @@ func (s *Session) conflate(e entry) Drop {
 		}
 	}
 	c := &s.endpoint.cfg
-	others := int(s.queued) - d.Messages
+	n, bytes := s.ringHeld()
 	switch {
 	case d.Messages == 0,
-		others >= c.queue.Messages,
-		others > 0 && s.bytes-held+e.held() > c.queue.Bytes,
+		!c.queue.fit(n-d.Messages, bytes-held, &e),
 		s.endpoint.queuedBytes.Load()-cost+e.cost() > c.maxQueuedBytes && e.held() > held:
 		return Drop{}
 	}

@@ -101,9 +101,32 @@ func TestOverflow(t *testing.T) {
 	}
 }
 
-func TestOldestSparesWhatIsBeingWritten(t *testing.T) {
+// TestNewestOutlivesAWrite: what a Write has in hand takes no room from what
+// comes meanwhile, and gives way to it if the Write gives it back.
+func TestNewestOutlivesAWrite(t *testing.T) {
+	key := func(m *subprotocol.Message) string { return string(m.Body[:1]) }
+	for _, tt := range []struct {
+		name   string
+		policy OverflowPolicy
+		limit  int
+		taken  bool
+		want   []string
+		drops  Drops
+	}{
+		{"oldest, refused", DropOldest(), 2, false, []string{"a2", "a3"}, Drops{Oldest: 1}},
+		{"oldest, taken", DropOldest(), 2, true, []string{"a1", "a2", "a3"}, Drops{}},
+		{"oldest of one, refused", DropOldest(), 1, false, []string{"a3"}, Drops{Oldest: 2}},
+		{"oldest of one, taken", DropOldest(), 1, true, []string{"a1", "a3"}, Drops{Oldest: 1}},
+		{"conflate, refused", Conflate(key), 1, false, []string{"a1", "a3"}, Drops{Conflated: 1}},
+		{"conflate, taken", Conflate(key), 1, true, []string{"a1", "a3"}, Drops{Conflated: 1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) { testNewest(t, tt.policy, tt.limit, tt.taken, tt.want, tt.drops) })
+	}
+}
+
+func testNewest(t *testing.T, policy OverflowPolicy, limit int, taken bool, want []string, drops Drops) {
 	bubble(t, func(t *testing.T) {
-		e := newFake(t, nothing, WithQueue(Limits{2, 1000}), WithOverflow(DropOldest()))
+		e := newFake(t, nothing, WithQueue(Limits{limit, 1000}), WithOverflow(policy))
 		entered, leave := make(chan struct{}), make(chan struct{})
 		c := &fakeConn{room: 0}
 		c.onWrite = func([]transport.Message) {
@@ -111,16 +134,22 @@ func TestOldestSparesWhatIsBeingWritten(t *testing.T) {
 			<-leave
 		}
 		s, r := open(t, e, c)
-		send(t, s, "1")
+		send(t, s, "a1")
 		<-entered
-		send(t, s, "2", "3") // 1 counts, so that 2 makes room for 3
+		send(t, s, "a2", "a3")
+		c.onWrite = nil
+		if taken {
+			c.setRoom(-1)
+		}
 		leave <- struct{}{}
 		synctest.Wait()
-		c.onWrite = nil
-		c.setRoom(-1)
-		r.Writable()
+		if !taken {
+			c.setRoom(-1)
+			r.Writable()
+		}
 		synctest.Wait()
-		require.Equal(t, []string{"1", "3"}, c.messages())
+		require.Equal(t, want, c.messages())
+		require.Equal(t, drops, e.Stats().Dropped)
 		requireIdle(t, e, s)
 		r.Closed(nil)
 	})
@@ -265,6 +294,32 @@ func TestBoundOverAllSessionsClosesWithTryAgainLater(t *testing.T) {
 		require.Equal(t, Dropped, status)
 		require.Equal(t, transport.StatusTryAgainLater, c.code)
 		r.Closed(nil)
+	})
+}
+
+// TestBoundOverAllSessionsSparesWhoReads: the session that has queued most makes
+// room for the others.
+func TestBoundOverAllSessionsSparesWhoReads(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newFake(t, nothing, WithMaxQueuedBytes(1000))
+		stalled, reads := &fakeConn{}, &fakeConn{room: -1}
+		s1, r1 := open(t, e, stalled)
+		s2, r2 := open(t, e, reads)
+		for e.Stats().QueuedBytes+int64(held(1)) <= 1000 {
+			status, _ := send(t, s1, "x")
+			require.Equal(t, Queued, status)
+			synctest.Wait()
+		}
+		status, err := send(t, s2, "y")
+		require.NoError(t, err)
+		require.Equal(t, Queued, status)
+		synctest.Wait()
+		require.Equal(t, []string{"y"}, reads.messages())
+		require.Equal(t, transport.StatusTryAgainLater, stalled.code)
+		require.Zero(t, reads.code)
+		require.ErrorIs(t, context.Cause(s2.Context()), nil)
+		r1.Closed(nil)
+		r2.Closed(nil)
 	})
 }
 
