@@ -262,6 +262,43 @@ func TestCloseBesideWrite(t *testing.T) {
 	}
 }
 
+// TestCloseBetweenSystemCalls puts the close where TestCloseBesideWrite meets it by
+// chance only: a Write has let the lock go between two system calls.
+func TestCloseBetweenSystemCalls(t *testing.T) {
+	t.Parallel()
+	between := func(c *conn, in bool) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.writing = in
+	}
+	m := []transport.Message{{Type: transport.MessageText, Data: []byte("late")}}
+
+	p, c, r := pair(t, "bare", nil)
+	between(c, true)
+	require.NoError(t, c.Close(4001, ""))
+	between(c, false)
+	_, err := c.Write(m) // the next turn of the same Write
+	require.ErrorIs(t, err, net.ErrClosed)
+	p.expectClose(4001)
+	p.nc.Close()
+	wait(t, r.closed)
+
+	p, c, r = pair(t, "bare", nil)
+	between(c, true)
+	p.send(fin|opClose, "\x0f\xa2")
+	settle(t, func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.settled != nil
+	}, "the reader waits for the Write")
+	between(c, false)
+	_, err = c.Write(m)
+	require.ErrorIs(t, err, net.ErrClosed)
+	p.expectClose(4002)
+	p.nc.Close()
+	wait(t, r.closed)
+}
+
 // TestGoroutines: an idle connection has one goroutine.
 func TestGoroutines(t *testing.T) {
 	const conns = 50
