@@ -286,7 +286,7 @@ func TestAcceptHookUsesTheSession(t *testing.T) {
 		c = s.dial()
 		<-c.gone
 		require.Equal(t, []string{"hello"}, c.received())
-		require.Equal(t, 4000, transport.CloseStatus(c.closed))
+		require.EqualValues(t, 4000, transport.CloseStatus(c.closed))
 		synctest.Wait()
 		require.Zero(t, s.ep.Stats().Live)
 	})
@@ -393,7 +393,7 @@ func TestUsers(t *testing.T) {
 		require.Equal(t, 2, n)
 		for _, c := range []*client{a1, a3} {
 			<-c.gone
-			require.Equal(t, 4001, transport.CloseStatus(c.closed))
+			require.EqualValues(t, 4001, transport.CloseStatus(c.closed))
 		}
 		synctest.Wait()
 		require.Empty(t, users("ann"))

@@ -261,7 +261,7 @@ func TestStalledPeer(t *testing.T) {
 		for _, c := range stalled {
 			c.conn.Resume()
 			<-c.gone
-			require.Equal(t, 1008, transport.CloseStatus(c.closed))
+			require.EqualValues(t, 1008, transport.CloseStatus(c.closed))
 		}
 		c.leave()
 	})

@@ -133,5 +133,5 @@ func ExampleWithMiddleware() {
 	<-client.gone
 	// Output:
 	// CONNECT took less than a minute: true
-	// closed with -1
+	// closed with 0
 }

@@ -176,7 +176,7 @@ func TestEcho(t *testing.T) {
 		require.Zero(t, s.ep.Sessions().Len())
 		require.Zero(t, s.ep.Stats().Live)
 		require.ErrorIs(t, sess.Context().Err(), context.Canceled)
-		require.Equal(t, 1000, transport.CloseStatus(context.Cause(sess.Context())))
+		require.EqualValues(t, 1000, transport.CloseStatus(context.Cause(sess.Context())))
 	})
 }
 
@@ -196,7 +196,7 @@ func TestSendIsQueuedAndWritten(t *testing.T) {
 		require.NoError(t, sess.Close(transport.StatusNormalClosure, "bye"))
 		require.Error(t, sess.Close(transport.StatusNormalClosure, "bye"))
 		<-c.gone
-		require.Equal(t, 1000, transport.CloseStatus(c.closed))
+		require.EqualValues(t, 1000, transport.CloseStatus(c.closed))
 		status, err := sess.Send(text("late"))
 		require.Equal(t, handler.Closed, status)
 		require.Error(t, err)
@@ -214,7 +214,7 @@ func TestPanic(t *testing.T) {
 		c := s.dial()
 		c.send("x", "y")
 		<-c.gone
-		require.Equal(t, 1011, transport.CloseStatus(c.closed))
+		require.EqualValues(t, 1011, transport.CloseStatus(c.closed))
 		synctest.Wait()
 		require.Equal(t, "oops", value)
 		require.EqualValues(t, 1, s.ep.Stats().Panics)
@@ -235,7 +235,7 @@ func TestShutdownClosesAll(t *testing.T) {
 		require.LessOrEqual(t, time.Since(begin), 1100*time.Millisecond)
 		for _, c := range cs {
 			<-c.gone
-			require.Equal(t, 1001, transport.CloseStatus(c.closed))
+			require.EqualValues(t, 1001, transport.CloseStatus(c.closed))
 		}
 		_, err := s.tryDial(nil)
 		refusal, ok := errors.AsType[*transport.Refusal](err)

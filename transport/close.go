@@ -107,12 +107,12 @@ var (
 	ErrTimeout = errors.New("peer timed out")
 )
 
-// CloseStatus returns the code of the CloseError in err, -1 if there is none.
-func CloseStatus(err error) int {
+// CloseStatus returns the code of the CloseError in err, 0 if there is none.
+func CloseStatus(err error) StatusCode {
 	if ce, ok := errors.AsType[*CloseError](err); ok {
-		return int(ce.Code)
+		return ce.Code
 	}
-	return -1
+	return 0
 }
 
 // Refusal is a handshake that ends with an HTTP answer instead of a connection.

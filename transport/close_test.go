@@ -38,11 +38,11 @@ func TestCheckClose(t *testing.T) {
 func TestCloseStatus(t *testing.T) {
 	t.Parallel()
 	ce := &transport.CloseError{Code: 4000, Reason: "why"}
-	require.Equal(t, 4000, transport.CloseStatus(ce))
-	require.Equal(t, 4000, transport.CloseStatus(fmt.Errorf("session: %w", ce)))
-	require.Equal(t, 4000, transport.CloseStatus(errors.Join(io.EOF, ce)))
+	require.EqualValues(t, 4000, transport.CloseStatus(ce))
+	require.EqualValues(t, 4000, transport.CloseStatus(fmt.Errorf("session: %w", ce)))
+	require.EqualValues(t, 4000, transport.CloseStatus(errors.Join(io.EOF, ce)))
 	for _, err := range []error{nil, io.EOF, net.ErrClosed, &transport.EndError{Code: 1000, Err: transport.ErrLocalClose}} {
-		require.Equal(t, -1, transport.CloseStatus(err), "%v", err)
+		require.Zero(t, transport.CloseStatus(err), "%v", err)
 	}
 }
 

@@ -116,6 +116,6 @@ func TestRunDrains(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, refusal.Status)
 
 	interrupt()
-	require.Equal(t, int(transport.StatusGoingAway), transport.CloseStatus(<-v.over))
+	require.Equal(t, transport.StatusGoingAway, transport.CloseStatus(<-v.over))
 	require.NoError(t, <-ended)
 }

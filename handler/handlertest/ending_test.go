@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"runtime"
 	"strconv"
 	"testing"
 
@@ -21,6 +22,8 @@ func trouble(ctx context.Context, r handler.Request) error {
 	switch string(r.Message.Body) {
 	case "panic":
 		panic("in a handler")
+	case "goexit":
+		runtime.Goexit()
 	case "fatal":
 		return &subprotocol.Error{Code: "tired", Text: "go away", Fatal: true, Status: 4003}
 	case "error":
@@ -96,6 +99,16 @@ var ends = []struct {
 		},
 	},
 	{
+		"handler ends its goroutine",
+		func(t *testing.T, _ *handlertest.Server, c *handlertest.Client, _ *handler.Session) {
+			send(t, c, "goexit")
+		},
+		func(t *testing.T, err error) { requireEnd(t, err, transport.StatusInternalError) },
+		func(t *testing.T, c *handlertest.Client) {
+			requireClosed(t, c, transport.StatusInternalError, "internal error")
+		},
+	},
+	{
 		"handler returns a fatal error",
 		func(t *testing.T, _ *handlertest.Server, c *handlertest.Client, _ *handler.Session) {
 			send(t, c, "fatal")
@@ -118,7 +131,7 @@ var ends = []struct {
 			require.ErrorIs(t, err, transport.ErrMessageTooBig)
 		},
 		func(t *testing.T, c *handlertest.Client) {
-			require.Equal(t, int(transport.StatusMessageTooBig), transport.CloseStatus(c.Closed()))
+			require.Equal(t, transport.StatusMessageTooBig, transport.CloseStatus(c.Closed()))
 		},
 	},
 }
@@ -195,7 +208,7 @@ func TestTroubleStaysAtHome(t *testing.T) {
 		s := st.Start(t, rec)
 		healthy := s.Dial(t)
 		for i := range 5 {
-			for _, what := range []string{"panic", "fatal"} {
+			for _, what := range []string{"panic", "goexit", "fatal"} {
 				bad := s.Dial(t)
 				send(t, bad, what)
 				roundTrip(t, healthy, what+strconv.Itoa(i))
@@ -205,7 +218,7 @@ func TestTroubleStaysAtHome(t *testing.T) {
 		// An error that is not fatal ends nothing, and its text goes nowhere.
 		send(t, healthy, "error")
 		roundTrip(t, healthy, "after an error")
-		require.EqualValues(t, 5, s.Endpoint.Stats().Panics)
+		require.EqualValues(t, 10, s.Endpoint.Stats().Panics)
 		require.EqualValues(t, 6, s.Endpoint.Stats().HandlerErrors)
 	})
 }

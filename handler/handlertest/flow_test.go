@@ -172,7 +172,7 @@ func TestOverflowCloses(t *testing.T) {
 				for want := 0; ; want++ {
 					m, err := c.Receive()
 					if err != nil {
-						require.Equal(t, int(transport.StatusPolicyViolation), transport.CloseStatus(err), "%v", err)
+						require.Equal(t, transport.StatusPolicyViolation, transport.CloseStatus(err), "%v", err)
 						require.Less(t, want, sent, "what was queued is dropped, so that the end is soon")
 						return
 					}

@@ -51,17 +51,27 @@ func (c *Conn) ready() bool {
 
 // run delivers to the receiver for as long as there is something to deliver.
 func (c *Conn) run() {
-	returned := false
+	turn := uint64(0) // of the Receive that this goroutine is in
 	defer func() {
-		if !returned { // the receiver panics, or ends the goroutine as testing.T.FailNow does
-			c.Cut()
+		if turn != 0 { // the receiver ends the goroutine, as testing.T.FailNow does
+			c.deliverElsewhere(turn)
 		}
 	}()
-	c.deliver()
-	returned = true
+	c.deliver(&turn)
 }
 
-func (c *Conn) deliver() {
+// deliverElsewhere goes on after the Receive of that turn, unless a Yield has made
+// another goroutine do so.
+func (c *Conn) deliverElsewhere(turn uint64) {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	if c.turn == turn {
+		c.receiving, c.running = false, false
+		c.kick()
+	}
+}
+
+func (c *Conn) deliver(mine *uint64) {
 	l := c.link
 	l.mu.Lock()
 	for c.ready() {
@@ -84,8 +94,10 @@ func (c *Conn) deliver() {
 		c.receiving = true
 		c.turn++
 		turn := c.turn
+		*mine = turn
 		l.mu.Unlock()
 		c.r.Receive(transport.Message{Type: it.typ, Data: it.data})
+		*mine = 0
 		l.buffers.put(it)
 		l.mu.Lock()
 		if c.turn != turn {

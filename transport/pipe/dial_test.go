@@ -154,7 +154,7 @@ func TestOpenWithoutReceiverOrWithPanic(t *testing.T) {
 		p.Bind(&acceptor{open: server.open})
 		_, err := p.Dial(t.Context(), "pipe://h/", nil, func(transport.Conn) transport.Receiver { return nil })
 		require.NoError(t, err)
-		require.Equal(t, 1011, transport.CloseStatus(<-server.closed))
+		require.EqualValues(t, 1011, transport.CloseStatus(<-server.closed))
 		require.Panics(t, func() {
 			_, _ = p.Dial(t.Context(), "pipe://h/", nil, func(transport.Conn) transport.Receiver { panic("x") })
 		})
@@ -186,6 +186,6 @@ func TestWriteAndCloseInsideOpen(t *testing.T) {
 		}})
 		_, err = p.Dial(t.Context(), "pipe://h/", nil, client.open)
 		require.NoError(t, err)
-		require.Equal(t, 4001, transport.CloseStatus(<-client.closed))
+		require.EqualValues(t, 4001, transport.CloseStatus(<-client.closed))
 	})
 }

@@ -298,13 +298,22 @@ func TestTypeThatCannotBeSent(t *testing.T) {
 }
 
 // FailNow inside Receive ends the goroutine that delivers.
-func TestReceiveThatNeverReturnsBreaksTheConnection(t *testing.T) {
+func TestReceiveThatNeverReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newEnd(nil)
-		b := newEnd(func(transport.Message) { panicToGoexit() })
+		seen := make(chan string, 2)
+		b := newEnd(func(m transport.Message) {
+			seen <- string(m.Data)
+			panicToGoexit()
+		})
 		ca, _ := pipe.Pair(nil, a.open, b.open)
 		write(t, ca, "x")
-		require.ErrorIs(t, <-a.closed, pipe.ErrCut)
+		write(t, ca, "y")
+		require.Equal(t, "x", <-seen)
+		require.Equal(t, "y", <-seen)
+		require.NoError(t, ca.Close(1000, ""))
+		require.EqualValues(t, 1000, transport.CloseStatus(<-b.closed))
+		<-a.closed
 	})
 }
 
@@ -395,6 +404,6 @@ func TestClosedWaitsForWritable(t *testing.T) {
 		require.Empty(t, a.closed)
 		require.Len(t, b.closed, 1)
 		close(a.hold)
-		require.Equal(t, 1000, transport.CloseStatus(<-a.closed))
+		require.EqualValues(t, 1000, transport.CloseStatus(<-a.closed))
 	})
 }

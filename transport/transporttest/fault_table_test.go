@@ -170,7 +170,7 @@ func faults() []*fault {
 		{name: "the limit excludes its own value", rule: "limit", options: func(o *pipe.Options) { o.MaxMessageSize-- }},
 		{name: "a close is swallowed", rule: "closed-once",
 			closed: func(s *side, err error) {
-				if transport.CloseStatus(err) < 0 {
+				if transport.CloseStatus(err) == 0 {
 					s.r.Closed(err)
 				}
 			}},

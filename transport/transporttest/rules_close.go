@@ -144,7 +144,7 @@ func closeDrains(k *kit) {
 // closedByPeer expects the peer's close with that code.
 func (k *kit) closedByPeer(e *end, code transport.StatusCode) {
 	err := e.closedErr()
-	if k.f.CloseCodes && transport.CloseStatus(err) != int(code) {
+	if k.f.CloseCodes && transport.CloseStatus(err) != code {
 		k.fatalf("%s: Closed got %v, want a *CloseError with status %d", e.name, err, code)
 	}
 }
@@ -268,7 +268,7 @@ func closeBoth(k *kit) {
 			own, peers transport.StatusCode
 		}{{x, 4006, 4007}, {y, 4007, 4006}} {
 			err := e.closedErr()
-			if got := transport.CloseStatus(err); got == int(e.peers) || got > 0 && !k.f.CloseCodes {
+			if got := transport.CloseStatus(err); got == e.peers || got > 0 && !k.f.CloseCodes {
 				continue
 			}
 			k.endedLocally(e.end, e.own)

@@ -259,7 +259,7 @@ func (k *kit) endedFor(x, y *end, code transport.StatusCode) {
 		k.fatalf("%s: Closed got %v, want an *EndError with status %d", y.name, err, code)
 	}
 	err = x.closedErr()
-	if got := transport.CloseStatus(err); k.f.CloseCodes && got != int(code) {
+	if got := transport.CloseStatus(err); k.f.CloseCodes && got != code {
 		k.fatalf("%s: Closed got %v, want a *CloseError with status %d", x.name, err, code)
 	}
 }
