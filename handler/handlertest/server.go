@@ -277,7 +277,7 @@ func (s *Server) listen(serve func(net.Listener) error, want error, stop func() 
 			return err
 		}
 		if err := <-done; !errors.Is(err, want) {
-			return fmt.Errorf("the server ended with %v, want %v", err, want)
+			return fmt.Errorf("the server ended with %q, want %q", fmt.Sprint(err), fmt.Sprint(want))
 		}
 		return nil
 	})

@@ -182,7 +182,7 @@ func checkEmitError(k *kit) error {
 				return fmt.Errorf("%d messages were emitted after Emit had returned an error", n-1)
 			}
 			if err != want { //nolint:errorlint // the very same error is asked for
-				return fmt.Errorf("Emit returned %q, Decode %v", want, err)
+				return fmt.Errorf("Emit returned %q, Decode %q", fmt.Sprint(want), fmt.Sprint(err))
 			}
 		}
 	}

@@ -216,7 +216,7 @@ func checkMaxFrame(k *kit) error {
 func judgeLimit(limit, n int, got []*subprotocol.Message, err error) error {
 	if n <= limit {
 		if err != nil || len(got) != 1 {
-			return fmt.Errorf("a frame of %d bytes under the limit of %d: %d messages, error %v", n, limit, len(got), err)
+			return fmt.Errorf("a frame of %d bytes under the limit of %d: %d messages, error %s", n, limit, len(got), fmt.Sprint(err))
 		}
 		return nil
 	}

@@ -41,6 +41,7 @@ func TestAllocs(t *testing.T) {
 			br := bufio.NewReaderSize(nc, 1<<10)
 			resp, err := http.ReadResponse(br, nil)
 			require.NoError(t, err)
+			require.NoError(t, resp.Body.Close())
 			require.Equal(t, 101, resp.StatusCode)
 			require.Zero(t, br.Buffered())
 			out := frame(fin|opText, pattern(size), true)

@@ -47,11 +47,11 @@ func inBubble(t *testing.T, opts Options, f func(t *testing.T, p *peer, c *conn,
 }
 
 // endOf waits for Closed and says how long it took since start.
-func endOf(t *testing.T, r *recorder, start time.Time) (error, time.Duration) {
+func endOf(t *testing.T, r *recorder, start time.Time) (time.Duration, error) {
 	t.Helper()
 	err := <-r.closed
 	require.ErrorIs(t, err, net.ErrClosed)
-	return err, time.Since(start)
+	return time.Since(start), err
 }
 
 var timers = Options{PingInterval: 25 * time.Second, PongTimeout: 10 * time.Second, MessageTimeout: 30 * time.Second,
@@ -80,7 +80,7 @@ func TestKeepAlive(t *testing.T) {
 		inBubble(t, timers, func(t *testing.T, p *peer, c *conn, r *recorder) {
 			start := time.Now()
 			go func() { _, _ = io.Copy(io.Discard, p.br) }()
-			err, d := endOf(t, r, start)
+			d, err := endOf(t, r, start)
 			require.ErrorIs(t, err, transport.ErrTimeout)
 			require.Equal(t, 35*time.Second, d)
 		})
@@ -88,7 +88,7 @@ func TestKeepAlive(t *testing.T) {
 	t.Run("vanished", func(t *testing.T) { // takes not even the ping
 		inBubble(t, timers, func(t *testing.T, p *peer, c *conn, r *recorder) {
 			start := time.Now()
-			err, d := endOf(t, r, start)
+			d, err := endOf(t, r, start)
 			require.ErrorIs(t, err, transport.ErrTimeout)
 			require.Equal(t, 32*time.Second, d)
 		})
@@ -115,7 +115,7 @@ func TestKeepAlive(t *testing.T) {
 			c.Resume()
 			require.Equal(t, "x", string((<-r.got).Data))
 			// From here on silence counts again.
-			err, d := endOf(t, r, time.Now())
+			d, err := endOf(t, r, time.Now())
 			require.ErrorIs(t, err, transport.ErrTimeout)
 			require.LessOrEqual(t, d, 60*time.Second)
 		})
@@ -169,7 +169,7 @@ func TestMessageTimeout(t *testing.T) {
 			require.Equal(t, byte(opPing), f.op)
 			p.expectClose(1008)
 			p.nc.Close()
-			err, d := endOf(t, r, start)
+			d, err := endOf(t, r, start)
 			require.ErrorIs(t, err, transport.ErrTimeout)
 			require.Equal(t, 30*time.Second, d)
 		})
@@ -192,7 +192,7 @@ func TestMessageTimeout(t *testing.T) {
 			p.write(frame(opText, pattern(10), true))
 			time.Sleep(20 * time.Second)
 			p.write(frame(fin|opPing, nil, true))
-			_, d := endOf(t, r, start)
+			d, _ := endOf(t, r, start)
 			require.Less(t, d, 36*time.Second) // and CloseTimeout, for nobody answers
 		})
 	})
@@ -242,7 +242,7 @@ func TestWriteTimeout(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, 1, n)
 			require.Zero(t, time.Since(start))
-			end, d := endOf(t, r, start)
+			d, end := endOf(t, r, start)
 			require.ErrorIs(t, end, transport.ErrTimeout)
 			require.Equal(t, 7*time.Second, d)
 			_, err = c.Write([]transport.Message{{Type: transport.MessageBinary}})
@@ -281,7 +281,7 @@ func TestCloseTimeout(t *testing.T) {
 			start := time.Now()
 			require.NoError(t, c.Close(1000, "bye"))
 			require.ErrorIs(t, c.Close(1000, "bye"), net.ErrClosed)
-			err, d := endOf(t, r, start)
+			d, err := endOf(t, r, start)
 			require.ErrorIs(t, err, transport.ErrLocalClose)
 			require.Equal(t, 5*time.Second, d)
 		})
@@ -291,7 +291,7 @@ func TestCloseTimeout(t *testing.T) {
 			start := time.Now()
 			require.NoError(t, c.Close(1000, "bye"))
 			p.expectClose(1000)
-			_, d := endOf(t, r, start)
+			d, _ := endOf(t, r, start)
 			require.Equal(t, 5*time.Second, d)
 		})
 	})
@@ -308,7 +308,7 @@ func TestCloseTimeout(t *testing.T) {
 			time.Sleep(4 * time.Second)
 			p.expect(opBin, pattern(100))
 			p.expectClose(1000)
-			_, d := endOf(t, r, start)
+			d, _ := endOf(t, r, start)
 			require.Equal(t, 6*time.Second, d)
 		})
 	})
