@@ -27,13 +27,17 @@
 // TLS through [Options.TLS], or through transport.NewTLSListener under net/http,
 // works the same way. On a TLS connection that net/http has made by itself (ServeTLS,
 // ListenAndServeTLS) and on systems without non-blocking system calls a
-// goroutine of that one connection waits while bytes leave.
+// goroutine of that one connection waits while bytes leave; a Write may then find
+// no room although the peer has read everything.
 //
 // A connection ends with a *transport.CloseError if the peer sent a close frame, else with
 // a *transport.EndError: StatusProtocolError, StatusInvalidPayloadData and
 // StatusMessageTooBig for broken rules, StatusPolicyViolation for a message that
 // took too long, StatusAbnormalClosure for a lost connection. What a peer
-// sends after Close was called on this side is dropped.
+// sends after Close was called on this side is dropped. A server ends its half
+// after the close frames and waits for the client to end the other, for CloseTimeout
+// at most, so that no frame is lost to a reset. A connection that is paused reads
+// nothing, and sees neither a close frame nor the end before Resume.
 //
 // Conns have Yield, Pause, Ping and RoundTrip. Compression is not offered yet.
 //
@@ -42,7 +46,8 @@
 // A message is bounded over all its fragments. A peer that does not read holds at
 // most one message in this process, besides the bytes that the kernel keeps. The
 // upgrade on a bare listener bounds the header's size and time; under net/http
-// the server's ReadHeaderTimeout and MaxHeaderBytes do.
+// the server's ReadHeaderTimeout and MaxHeaderBytes do. How many connections may be
+// in their handshake at once is bounded by that time alone.
 package gobwas
 
 import (

@@ -33,7 +33,7 @@ type Stream interface {
 	Blocking() bool
 
 	// Read reads behind what b holds. It returns when there is at least one more
-	// byte. While it waits, b holds no buffer.
+	// byte. While it waits for the first one of a frame, b holds no buffer.
 	Read(b *Buffer) error
 
 	// Conn is the connection to close and to set deadlines on.
