@@ -112,6 +112,9 @@ func (s *Session) Publish(p *Publication, subscription, id string) (Status, erro
 	if s.in.Load()&inReady == 0 {
 		return s.tooEarly()
 	}
+	if f := s.encoded(p, subscription, id); f != nil {
+		return s.enqueue(entry{form: f, typ: f.shared.Type()})
+	}
 	e := s.endpoint
 	sc := e.pools.scratch(&p.msg)
 	sc.msg.Subscription, sc.msg.ID = subscription, id
@@ -121,6 +124,26 @@ func (s *Session) Publish(p *Publication, subscription, id string) (Status, erro
 		return s.refuse(err)
 	}
 	return s.enqueue(ent)
+}
+
+// encoded returns the common part of p if it is encoded already and all that this
+// session gets. That is the usual case, and needs no copy of the message.
+func (s *Session) encoded(p *Publication, subscription, id string) *sharedForm {
+	former, ok := s.framer.(subprotocol.Former)
+	if !ok || s.endpoint.cfg.overflow.key != nil {
+		return nil
+	}
+	if _, ok := s.framer.(subprotocol.Splitter); ok {
+		return nil
+	}
+	if (subscription != "" || id != "") && s.framer.Features().Subscriptions {
+		return nil
+	}
+	f := p.find(formKey{s.spoken.identity, former.Form()})
+	if f == nil || f.err != nil {
+		return nil
+	}
+	return f
 }
 
 func (s *Session) encodePublication(sc *scratch, p *Publication) (entry, error) {
