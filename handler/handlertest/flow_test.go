@@ -173,7 +173,8 @@ func TestOverflowCloses(t *testing.T) {
 					m, err := c.Receive()
 					if err != nil {
 						require.Equal(t, transport.StatusPolicyViolation, transport.CloseStatus(err), "%v", err)
-						require.Less(t, want, sent, "what was queued is dropped, so that the end is soon")
+						// All that is queued is dropped, but a Write may have had it in hand.
+						require.LessOrEqual(t, want, sent)
 						return
 					}
 					require.Equal(t, want, number(t, m))
@@ -251,14 +252,8 @@ func TestOverflowDrops(t *testing.T) {
 				}
 				require.EqualValues(t, sent-len(got), drops.Load(), "every drop is told")
 				require.IsIncreasing(t, evens(got))
-				if name == "newest" {
-					require.Zero(t, others.Load())
-				}
-				// Where all that is queued is in a worker's hands there is nothing older to
-				// drop or to replace, and the newest goes.
-				if others.Load() == 0 {
-					tt.check(t, got, queued, sent)
-				}
+				require.Zero(t, others.Load(), "nothing is dropped for another reason")
+				tt.check(t, got, queued, sent)
 			})
 		}
 	})
