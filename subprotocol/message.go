@@ -2,6 +2,7 @@ package subprotocol
 
 import (
 	"slices"
+	"time"
 
 	"github.com/weftws/weft/transport"
 )
@@ -11,7 +12,7 @@ type Kind uint8
 
 // The kinds. Client and server mark who sends them.
 const (
-	KindConnect     Kind = iota + 1 // client: asks to begin
+	KindConnect     Kind = iota + 1 // client: asks to begin, or shows fresh credentials
 	KindConnected                   // server: has begun
 	KindSend                        // client: to Destination
 	KindReply                       // server: the answer to one Send or Subscribe
@@ -67,6 +68,12 @@ type Message struct {
 	Version      string // offered in Connect, chosen in Connected
 	ContentType  string // of Body, "" if not said
 
+	// Heartbeat is what the sender of a Connect or Connected offers and wants.
+	Heartbeat Heartbeat
+
+	// AckMode says how what a Subscribe brings is to be acknowledged.
+	AckMode AckMode
+
 	Header Header
 	Body   []byte
 
@@ -77,6 +84,41 @@ type Message struct {
 }
 
 type pair struct{ name, value string }
+
+// Heartbeat is what one side says about its signs of life; 0 means none. Wire
+// formats carry whole milliseconds.
+type Heartbeat struct {
+	// Send is the longest time between two messages that it can promise, Receive the
+	// longest that it wants of the other side. The larger of one side's Send
+	// and the other's Receive holds, if neither is 0.
+	Send, Receive time.Duration
+}
+
+// AckMode says which deliveries of a subscription an Ack is about.
+type AckMode uint8
+
+const (
+	// AckAuto: what was sent counts as taken; there are no Acks.
+	AckAuto AckMode = iota
+	// AckClient: an Ack is about that Deliver and all before it.
+	AckClient
+	// AckClientIndividual: an Ack is about that Deliver alone.
+	AckClientIndividual
+)
+
+// String returns "auto", "client" or "client-individual".
+func (a AckMode) String() string {
+	switch a {
+	case AckAuto:
+		return "auto"
+	case AckClient:
+		return "client"
+	case AckClientIndividual:
+		return "client-individual"
+	default:
+		return "unknown"
+	}
+}
 
 // PathValue returns what the wildcard of that name matched in the pattern that
 // routed m, "" if there is none.

@@ -76,11 +76,23 @@ type Features struct {
 	// without boundaries can't carry them.
 	Boundaries bool
 
+	// Binary: frames are binary messages, so that a transport that carries only text
+	// can't carry them.
+	Binary bool
+
 	// Connect: a connection begins with Connect, answered by Connected.
 	Connect bool
 
+	// Reconnect: Connect may come again on a live session, with fresh credentials,
+	// and is answered by another Connected or by an Error.
+	Reconnect bool
+
 	// Subscriptions: there are Subscribe, Unsubscribe and Deliver.
 	Subscriptions bool
+
+	// Replies: a Reply is tied to its request by its Receipt, and takes the place of
+	// the Receipt that the request asked for.
+	Replies bool
 
 	// Receipts, Acks, Nacks, Transactions, Errors, Heartbeats and Disconnect
 	// report which of these kinds the wire format has.

@@ -190,7 +190,7 @@ func checkUnsupported(k *kit) error {
 }
 
 func checkWireType(k *kit) error {
-	for _, textOnly := range []bool{false, true} {
+	for _, textOnly := range k.textOnly() {
 		cfg := subprotocol.FramerConfig{TextOnly: textOnly}
 		p, err := k.pair(cfg)
 		if err != nil {
@@ -210,6 +210,8 @@ func checkWireType(k *kit) error {
 				case err != nil:
 				case typ != transport.MessageText && typ != transport.MessageBinary:
 					return fmt.Errorf("Append(%s) returned the type %d", show(m), typ)
+				case typ != transport.MessageBinary && f.Features().Binary:
+					return fmt.Errorf("Append(%s) returned the type %v, and the features say binary", show(m), typ)
 				case textOnly && typ != transport.MessageText:
 					return fmt.Errorf("Append(%s) returned the type %v where there is only text", show(m), typ)
 				case typ == transport.MessageText && !utf8.Valid(data):
@@ -229,7 +231,7 @@ func checkForm(k *kit) error {
 	}
 	var all []made
 	var ss []Sample
-	for _, textOnly := range []bool{false, true} {
+	for _, textOnly := range k.textOnly() {
 		for range 2 {
 			p, err := k.pair(subprotocol.FramerConfig{TextOnly: textOnly})
 			if err != nil {

@@ -74,7 +74,7 @@ func checkFeatures(k *kit) error {
 }
 
 func checkRoundTrip(k *kit) error {
-	for _, textOnly := range []bool{false, true} {
+	for _, textOnly := range k.textOnly() {
 		cfg := subprotocol.FramerConfig{TextOnly: textOnly}
 		p, err := k.pair(cfg)
 		if err != nil {

@@ -54,6 +54,15 @@ func (k *kit) pair(cfg subprotocol.FramerConfig) (pair, error) {
 	return p, nil
 }
 
+// textOnly returns the values of FramerConfig.TextOnly to try: a sub-protocol that
+// needs binary messages is never asked to do without.
+func (k *kit) textOnly() []bool {
+	if k.sub.NewFramer(k.name, subprotocol.FramerConfig{}).Features().Binary {
+		return []bool{false}
+	}
+	return []bool{false, true}
+}
+
 func (k *kit) samples(p pair, cfg subprotocol.FramerConfig) []Sample {
 	if k.Options.Samples == nil {
 		return Samples(p.server.Features())
@@ -150,7 +159,8 @@ func normal(m *subprotocol.Message) subprotocol.Message {
 	n := subprotocol.Message{
 		Kind: m.Kind, Type: m.Type, NeedReply: m.NeedReply,
 		Destination: m.Destination, ID: m.ID, Subscription: m.Subscription, Receipt: m.Receipt,
-		Transaction: m.Transaction, Version: m.Version, ContentType: m.ContentType, Error: m.Error,
+		Transaction: m.Transaction, Version: m.Version, ContentType: m.ContentType,
+		Heartbeat: m.Heartbeat, AckMode: m.AckMode, Error: m.Error,
 	}
 	if len(m.Header) > 0 {
 		n.Header = m.Header

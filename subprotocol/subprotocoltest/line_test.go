@@ -39,7 +39,7 @@ func newLineFramer(cfg subprotocol.FramerConfig) *lineFramer {
 
 func (f *lineFramer) Features() subprotocol.Features {
 	return subprotocol.Features{
-		Connect: true, Subscriptions: true, Receipts: true, Acks: true, Nacks: true,
+		Connect: true, Subscriptions: true, Replies: true, Receipts: true, Acks: true, Nacks: true,
 		Transactions: true, Errors: true, Heartbeats: true, Disconnect: true,
 	}
 }
@@ -135,7 +135,14 @@ func parse(data []byte) (*subprotocol.Message, error) {
 		return string(rest[:n]), nil
 	}
 	var code, text, body string
-	for _, p := range append(fields(m), &code, &text, &body) {
+	for i, p := range append(fields(m), &code, &text, &body) {
+		if i == 1 {
+			if len(data) == 0 || data[0] < '0' || data[0] > '2' {
+				return nil, malformed("There is no such ack mode.")
+			}
+			m.AckMode = subprotocol.AckMode(data[0] - '0')
+			data = data[1:]
+		}
 		var err error
 		if *p, err = next(); err != nil {
 			return nil, err
@@ -167,6 +174,7 @@ func str(dst []byte, s string) []byte {
 // parts are the kind and the subscription, and all else.
 func parts(m *subprotocol.Message) (head, tail []byte) {
 	head = str([]byte{'A' + byte(m.Kind)}, m.Subscription)
+	tail = append(tail, '0'+byte(m.AckMode))
 	for _, p := range fields(m)[1:] {
 		tail = str(tail, *p)
 	}

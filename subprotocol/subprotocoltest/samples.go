@@ -36,8 +36,14 @@ func Samples(f subprotocol.Features) []Sample {
 		client(subprotocol.Message{Kind: subprotocol.KindSend, Destination: dest, Receipt: "r-1", Body: []byte("receipt, please")})
 		server(subprotocol.Message{Kind: subprotocol.KindReceipt, Receipt: "r-1"})
 	}
+	if f.Replies {
+		server(subprotocol.Message{Kind: subprotocol.KindReply, Receipt: "r-1", Body: []byte("the answer")})
+	}
 	if f.Acks {
 		client(subprotocol.Message{Kind: subprotocol.KindAck, ID: "m-1"})
+		for _, mode := range []subprotocol.AckMode{subprotocol.AckClient, subprotocol.AckClientIndividual} {
+			client(subprotocol.Message{Kind: subprotocol.KindSubscribe, Destination: dest, Subscription: sub, AckMode: mode})
+		}
 	}
 	if f.Nacks {
 		client(subprotocol.Message{Kind: subprotocol.KindNack, ID: "m-1"})

@@ -49,7 +49,7 @@ func lineOptions() *subprotocoltest.Options {
 	return &subprotocoltest.Options{
 		Valid: []subprotocoltest.Transcript{{
 			Name:  "a begin and a heartbeat",
-			Input: text("24:K0:0:0:0:3:t-10:0:0:0:0:\n"),
+			Input: text("25:K0:00:0:0:3:t-10:0:0:0:0:\n"),
 			Want: []*subprotocol.Message{
 				{Kind: subprotocol.KindBegin, Transaction: "t-1"},
 				{Kind: subprotocol.KindHeartbeat},
@@ -226,8 +226,14 @@ func TestKitBites(t *testing.T) {
 			return f.Append(dst, c)
 		}}},
 
+		{"an ack mode lost", "round-trip", faulty{decode: func(f *framed, m transport.Message, sink subprotocol.Sink) error {
+			return f.Decode(m, sinkFunc(func(m *message) error {
+				m.AckMode = subprotocol.AckAuto
+				return sink.Emit(m)
+			}))
+		}}},
 		{"a message read wrong", "valid", faulty{decode: func(f *framed, m transport.Message, sink subprotocol.Sink) error {
-			golden := strings.HasPrefix(string(m.Data), "24:K") && len(m.Data) == len("24:")+24+len("\n")
+			golden := strings.HasPrefix(string(m.Data), "25:K") && len(m.Data) == len("25:")+25+len("\n")
 			return f.Decode(m, sinkFunc(func(m *message) error {
 				if golden && m.Kind == subprotocol.KindBegin {
 					m.Header.Add("extra", "header")
@@ -313,6 +319,11 @@ func TestKitBites(t *testing.T) {
 				typ = transport.MessageText
 			}
 			return out, typ, err
+		}}},
+		{"text where the features say binary", "wire-type", faulty{features: func(f *framed) subprotocol.Features {
+			features := f.Features()
+			features.Binary = true
+			return features
 		}}},
 		{"binary where there is only text", "wire-type", faulty{newFramer: func(cfg subprotocol.FramerConfig) *lineFramer {
 			cfg.TextOnly = false
