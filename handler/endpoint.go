@@ -31,6 +31,7 @@ var ErrShutdown = errors.New("handler: endpoint is shut down")
 type Endpoint struct {
 	transport          transport.Transport
 	handler            Handler
+	outbound           Sender // nil without WithOutbound
 	cfg                config
 	protocols          []*protocol
 	byName             map[string]*protocol
@@ -79,6 +80,14 @@ func NewEndpoint(t transport.Transport, h Handler, opts ...Option) *Endpoint {
 		}
 	}
 	e.handler = h
+	if len(e.cfg.outbound) > 0 {
+		e.outbound = outbound{}
+	}
+	for _, m := range slices.Backward(e.cfg.outbound) {
+		if e.outbound = m(e.outbound); e.outbound == nil {
+			panic("handler: an outbound middleware returned no Sender")
+		}
+	}
 	e.sessions = Sessions{
 		max:  e.cfg.maxSessions,
 		byID: make(map[string]*Session), users: make(map[string]*Session), keys: make(map[string]int),
@@ -123,6 +132,10 @@ func (e *Endpoint) setSubProtocols() {
 		f := sp.NewFramer(name, e.framerConfig())
 		if f.Features().Boundaries && !e.transport.Features().Boundaries {
 			panic(fmt.Sprintf("handler: sub-protocol %q needs the boundaries of messages, which transport %q does not keep",
+				name, e.transport.Name()))
+		}
+		if f.Features().Binary && !e.transport.Features().Binary {
+			panic(fmt.Sprintf("handler: sub-protocol %q needs binary messages, which transport %q does not carry",
 				name, e.transport.Name()))
 		}
 	}

@@ -30,6 +30,25 @@ func (f HandlerFunc) Handle(ctx context.Context, r Request) error { return f(ctx
 type Request struct {
 	Session *Session
 	Message *subprotocol.Message
+
+	tx *transaction // nil outside
+}
+
+// OnCommit calls f when all that belongs together has been handled without an
+// error, and never if it has not: at once for a message on its own, at the end of the
+// transaction for one that is part of it. A handler whose effects reach others does
+// them in f. f runs on the goroutine that handles the messages, in the order of the
+// calls of OnCommit, and is called while Handle runs or afterwards, but before the
+// client gets its receipt.
+//
+// Middleware that passes on another Request changes a copy of the one it got, so
+// that the transaction is not lost.
+func (r Request) OnCommit(f func()) {
+	if r.tx == nil {
+		f()
+		return
+	}
+	r.tx.effects = append(r.tx.effects, f)
 }
 
 // PathValue returns what the wildcard of that name matched in the pattern that

@@ -297,7 +297,7 @@ func (k *sink) Emit(m *subprotocol.Message) error {
 // handle has the handler handle m and shows its error to the client. It returns
 // errStopped if that was the last message.
 func (s *Session) handle(m *subprotocol.Message) error {
-	err := s.endpoint.handler.Handle(s.ctx, Request{s, m})
+	err := s.endpoint.handler.Handle(s.ctx, Request{Session: s, Message: m})
 	if err == nil {
 		return nil
 	}
@@ -322,7 +322,7 @@ func (s *Session) connect(m *subprotocol.Message) error {
 	if s.connected.Load() {
 		return s.fail(&subprotocol.Error{Code: "connected", Text: "this session is connected already", Fatal: true})
 	}
-	if err := s.endpoint.handler.Handle(s.ctx, Request{s, m}); err != nil {
+	if err := s.endpoint.handler.Handle(s.ctx, Request{Session: s, Message: m}); err != nil {
 		s.handlerError(m, err)
 		s.endpoint.counts.connectRefused.Add(1)
 		shown := subprotocol.Error{Code: "refused", Text: "the connection was refused"}
@@ -374,7 +374,7 @@ func (s *Session) disconnect() {
 		}
 	}()
 	m := &subprotocol.Message{Kind: subprotocol.KindDisconnect}
-	if err := s.endpoint.handler.Handle(s.ctx, Request{s, m}); err != nil && !errors.Is(err, net.ErrClosed) {
+	if err := s.endpoint.handler.Handle(s.ctx, Request{Session: s, Message: m}); err != nil && !errors.Is(err, net.ErrClosed) {
 		s.handlerError(m, err)
 	}
 	ok = true

@@ -26,6 +26,7 @@ type config struct {
 	subProtocols       []subprotocol.SubProtocol
 	codecs             []codec.Codec
 	middleware         []func(Handler) Handler
+	outbound           []func(Sender) Sender
 	origins            []string
 	accept             func(context.Context, *Session, *transport.Handshake) error
 	withoutSubProtocol bool
@@ -90,6 +91,14 @@ func WithCodecs(cs ...codec.Codec) Option {
 // accepted must pass a Disconnect on itself.
 func WithMiddleware(m ...func(Handler) Handler) Option {
 	return option(func(c *config) { c.middleware = append(c.middleware, m...) })
+}
+
+// WithOutbound wraps what is sent: every message for a client but heartbeats
+// passes through, those included that the session makes itself (Connected, Receipt, Error).
+// The first one is outermost: it sees a message first. Several options add up.
+// Without any, sending costs nothing more.
+func WithOutbound(m ...func(Sender) Sender) Option {
+	return option(func(c *config) { c.outbound = append(c.outbound, m...) })
 }
 
 // WithOrigins allows pages of other origins than the server's own to connect. A

@@ -112,6 +112,16 @@ func (s *Session) Publish(p *Publication, subscription, id string) (Status, erro
 	if s.in.Load()&inReady == 0 {
 		return s.tooEarly()
 	}
+	if out := s.endpoint.outbound; out != nil {
+		m := p.msg
+		m.Subscription, m.ID = subscription, id
+		return out.Send(Outgoing{Session: s, Message: &m, way: wayPublish, pub: p, seen: &m})
+	}
+	return s.publish(p, subscription, id)
+}
+
+// publish is Publish behind all Senders.
+func (s *Session) publish(p *Publication, subscription, id string) (Status, error) {
 	if f := s.encoded(p, subscription, id); f != nil {
 		return s.enqueue(entry{form: f, typ: f.shared.Type()})
 	}

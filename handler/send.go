@@ -73,6 +73,24 @@ func (s *Session) Send(m *subprotocol.Message) (Status, error) {
 	if s.in.Load()&inReady == 0 {
 		return s.tooEarly()
 	}
+	if out := s.endpoint.outbound; out != nil {
+		return out.Send(Outgoing{Session: s, Message: withKind(m), way: wayQueue})
+	}
+	return s.queue(m)
+}
+
+// withKind is m with a Kind.
+func withKind(m *subprotocol.Message) *subprotocol.Message {
+	if m.Kind != 0 {
+		return m
+	}
+	c := *m
+	c.Kind = subprotocol.KindDeliver
+	return &c
+}
+
+// queue is Send behind all Senders.
+func (s *Session) queue(m *subprotocol.Message) (Status, error) {
 	ent, err := s.encodeSend(m)
 	if err != nil {
 		return s.refuse(err)
@@ -96,6 +114,15 @@ func (s *Session) SendContext(ctx context.Context, m *subprotocol.Message) error
 		_, err := s.tooEarly()
 		return err
 	}
+	if out := s.endpoint.outbound; out != nil {
+		_, err := out.Send(Outgoing{Session: s, Message: withKind(m), way: wayWait, ctx: ctx})
+		return err
+	}
+	return s.waitForRoom(ctx, m)
+}
+
+// waitForRoom is SendContext behind all Senders.
+func (s *Session) waitForRoom(ctx context.Context, m *subprotocol.Message) error {
 	ent, err := s.encodeSend(m)
 	if err != nil {
 		_, err = s.refuse(err)
@@ -195,6 +222,16 @@ func answer(m, request *subprotocol.Message) {
 // reply sends the message in sc, and frees sc. Before inReady that is Connected or
 // an Error, and the caller has the reader's role.
 func (s *Session) reply(sc *scratch) (Status, error) {
+	if out := s.endpoint.outbound; out != nil {
+		status, err := out.Send(Outgoing{Session: s, Message: &sc.msg, way: wayReply})
+		s.endpoint.pools.freeScratch(sc)
+		return status, err
+	}
+	return s.writeOrQueue(sc)
+}
+
+// writeOrQueue is reply behind all Senders.
+func (s *Session) writeOrQueue(sc *scratch) (Status, error) {
 	p := &s.endpoint.pools
 	s.mu.Lock()
 	if s.phase == phaseOpen && s.queued == 0 && !s.writing && !s.waiting {

@@ -90,6 +90,10 @@ func (s *Session) User() string {
 	return ""
 }
 
+// Connected reports that the handler has accepted Connect. A Connect that comes
+// later shows fresh credentials.
+func (s *Session) Connected() bool { return s.connected.Load() }
+
 // SetUser says who this is. Sessions.User finds the session under the name once
 // its Connect is accepted.
 func (s *Session) SetUser(name string) { s.endpoint.sessions.setUser(s, name) }
