@@ -549,7 +549,7 @@ func TestReplyNamesItsRequest(t *testing.T) {
 		c := &fakeConn{room: -1}
 		s, r := open(t, e, c)
 		given := tt.answer
-		_, err := Request{s, &request}.Reply(&given)
+		_, err := Request{Session: s, Message: &request}.Reply(&given)
 		require.NoError(t, err)
 		require.Equal(t, []string{tt.want}, c.messages())
 		require.Equal(t, tt.answer, given, "the caller's message was changed")
