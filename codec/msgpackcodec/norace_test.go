@@ -1,0 +1,6 @@
+//go:build !race
+
+package msgpackcodec_test
+
+// limit is the most allocations that a test allows.
+func limit(n float64) float64 { return n }
