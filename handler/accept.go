@@ -112,8 +112,10 @@ func (e *Endpoint) newSession(h *transport.Handshake, name string, sp *protocol)
 		protocol: name,
 		waiting:  true,
 	}
-	if !s.framer.Features().Connect {
-		s.in.Store(inReady)
+	features := s.framer.Features()
+	s.dialogue = newDialogue(features)
+	if !features.Connect {
+		s.in.Store(inReady | inBegun)
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	return s
@@ -236,6 +238,7 @@ func (a *admission) Open(c transport.Conn) transport.Receiver {
 		s.mu.Unlock()
 		_ = c.Close(code, reason)
 	} else {
+		s.startTimer()
 		s.schedule()
 		s.mu.Unlock()
 	}
@@ -244,13 +247,13 @@ func (a *admission) Open(c transport.Conn) transport.Receiver {
 	if h := e.cfg.hooks.Open; h != nil {
 		e.callHook(func() { h(s) })
 	}
-	s.begin()
+	s.connectItself()
 	s.finish()
 	return (*receiver)(s)
 }
 
-// begin handles a Connect that the client did not have to send.
-func (s *Session) begin() {
+// connectItself handles a Connect that the client did not have to send.
+func (s *Session) connectItself() {
 	if s.endpoint.sessions.isClosing() {
 		s.stop(transport.StatusGoingAway, "shutting down", ErrShutdown)
 	}

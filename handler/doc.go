@@ -33,13 +33,27 @@
 // elsewhere, so that pings are answered; what comes in meanwhile is copied into a
 // small window, and reading pauses when that is full. The handler notices nothing.
 //
+// # What the session does itself
+//
+// Where the sub-protocol has them, the session answers what needs no application. A
+// request that asks for a receipt gets exactly one answer when its handler has returned: a
+// Receipt, an Error if there was one, or before these the handler's own Reply where
+// the sub-protocol has replies. The session knows its subscriptions, so that Unsubscribe,
+// Ack and Nack come with their destination. It keeps the parts of a transaction until
+// Commit, and handles them then, one after the other; handlers see neither
+// Begin, Commit nor Abort. [Request.OnCommit] is where a handler puts what reaches others, so
+// that a transaction of which a part fails has done nothing. Heartbeats are sent and
+// awaited as both sides agreed. A Connect on a live session shows fresh
+// credentials; a handler tells it from the first one by [Session.Connected].
+//
 // # Messages out
 //
 // [Request.Reply] writes at once when nothing is queued. Whatever else is sent
 // is queued for the endpoint's workers, which write all that a session has
 // queued together. The queue is bounded: [WithQueue] and [WithMaxQueuedBytes]
 // say how, [WithOverflow] what happens then. Only [Session.SendContext] waits.
-// A [Publication] is encoded once for all its receivers.
+// A [Publication] is encoded once for all its receivers. [WithOutbound] wraps all that
+// is sent.
 //
 // # Ending
 //

@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"sync"
@@ -20,6 +21,7 @@ const (
 	inEnded               // Closed came
 	inStopped             // nothing more is handled but Disconnect
 	inDone                // Disconnect is being handled, or was
+	inBegun               // Connect came, or there is none
 	inReady               // Append may encode all kinds: Connected was appended, or there is none
 
 	inSeq = 1 << 8 // added by each Receive, so that the watchdog tells them apart
@@ -111,6 +113,7 @@ func (s *Session) over(err error) bool {
 		x.timer.Stop()
 		x.timer = nil
 	}
+	s.stopTimer()
 	d := s.dropQueue(DroppedClosed)
 	cause := s.cause(err)
 	s.mu.Unlock()
@@ -205,6 +208,7 @@ func (s *Session) take(m transport.Message) bool {
 			w.room.L = &s.inMu
 			s.win = w
 		}
+		s.in.Add(inSeq)
 		w.messages = append(w.messages, transport.Message{Type: m.Type, Data: append([]byte(nil), m.Data...)})
 		w.bytes += len(m.Data)
 		if !w.full(l) {
@@ -278,27 +282,62 @@ func (k *sink) Emit(m *subprotocol.Message) error {
 	if !s.connected.Load() && m.Kind != subprotocol.KindConnect && m.Kind != subprotocol.KindHeartbeat {
 		return s.fail(&subprotocol.Error{Code: "not-connected", Text: "the first message must be a connect", Fatal: true})
 	}
-	switch m.Kind {
-	case subprotocol.KindConnect:
+	switch {
+	case m.Kind == subprotocol.KindConnect:
 		return s.connect(m)
-	case subprotocol.KindDisconnect:
+	case m.Kind == subprotocol.KindDisconnect:
 		s.part(m)
 		return errStopped
-	case subprotocol.KindHeartbeat:
+	case m.Kind == subprotocol.KindHeartbeat:
 		if m.NeedReply {
-			_, _ = s.Send(&subprotocol.Message{Kind: subprotocol.KindHeartbeat})
+			s.beat()
 		}
 		return nil
+	case s.dialogue != nil:
+		return s.converse(m)
 	default:
-		return s.handle(m)
+		return s.show(s.handle(m, nil))
 	}
 }
 
-// handle has the handler handle m and shows its error to the client. It returns
-// errStopped if that was the last message.
-func (s *Session) handle(m *subprotocol.Message) error {
-	err := s.endpoint.handler.Handle(s.ctx, Request{Session: s, Message: m})
+// converse handles a message of a sub-protocol that has more than bodies.
+func (s *Session) converse(m *subprotocol.Message) error {
+	switch m.Kind {
+	case subprotocol.KindSubscribe:
+		return s.subscribe(m)
+	case subprotocol.KindUnsubscribe:
+		return s.unsubscribe(m)
+	case subprotocol.KindBegin:
+		return s.beginTransaction(m)
+	case subprotocol.KindCommit:
+		return s.commit(m)
+	case subprotocol.KindAbort:
+		return s.abort(m)
+	case subprotocol.KindAck, subprotocol.KindNack:
+		if m.Subscription != "" && !s.complete(m) {
+			return s.deny(m, "no-subscription", "this session has no subscription of that id")
+		}
+	}
+	if m.Transaction != "" {
+		return s.enlist(m)
+	}
+	return s.show(s.handle(m, nil))
+}
+
+// handle has the handler handle m, which may be a part of a transaction, and gives the
+// receipt that m asked for, or leaves that to the transaction. It returns what the
+// client is to be shown if it failed.
+func (s *Session) handle(m *subprotocol.Message, tx *transaction) *subprotocol.Error {
+	// The handler may change m.
+	receipt, sub := m.Receipt, m.Subscription
+	if s.dialogue != nil {
+		s.dialogue.answered.Store(false)
+	}
+	err := s.endpoint.handler.Handle(s.ctx, Request{Session: s, Message: m, tx: tx})
 	if err == nil {
+		if tx == nil && !s.replied() {
+			s.done(receipt)
+		}
 		return nil
 	}
 	if errors.Is(err, net.ErrClosed) && s.in.Load()&(inStopped|inEnded) != 0 {
@@ -306,46 +345,27 @@ func (s *Session) handle(m *subprotocol.Message) error {
 		return nil
 	}
 	s.handlerError(m, err)
-	shown := subprotocol.Error{Code: "internal", Text: "the message could not be handled"}
-	if typed, ok := errors.AsType[*subprotocol.Error](err); ok {
-		shown = *typed
-	}
-	if shown.Receipt == "" {
-		shown.Receipt = m.Receipt
-	}
-	return s.fail(&shown)
+	shown := shownError(err, subprotocol.Error{Code: "internal", Text: "the message could not be handled"})
+	shown.Receipt = cmp.Or(shown.Receipt, receipt)
+	shown.Subscription = cmp.Or(shown.Subscription, sub)
+	return &shown
 }
 
-// connect has the handler decide about the session. m is the client's Connect, or
-// one made for it where the sub-protocol has none.
-func (s *Session) connect(m *subprotocol.Message) error {
-	if s.connected.Load() {
-		return s.fail(&subprotocol.Error{Code: "connected", Text: "this session is connected already", Fatal: true})
+// shownError is what the client learns of err: of one that was not made for it only
+// what other says.
+func shownError(err error, other subprotocol.Error) subprotocol.Error {
+	if typed, ok := errors.AsType[*subprotocol.Error](err); ok {
+		return *typed
 	}
-	if err := s.endpoint.handler.Handle(s.ctx, Request{Session: s, Message: m}); err != nil {
-		s.handlerError(m, err)
-		s.endpoint.counts.connectRefused.Add(1)
-		shown := subprotocol.Error{Code: "refused", Text: "the connection was refused"}
-		if typed, ok := errors.AsType[*subprotocol.Error](err); ok {
-			shown = *typed
-		}
-		shown.Fatal = true
-		if shown.Status == 0 {
-			shown.Status = transport.StatusPolicyViolation
-		}
-		return s.fail(&shown)
+	return other
+}
+
+// show shows a failure, if there is one.
+func (s *Session) show(failure *subprotocol.Error) error {
+	if failure == nil {
+		return nil
 	}
-	if s.framer.Features().Connect {
-		answer := subprotocol.Message{Kind: subprotocol.KindConnected, Version: m.Version, ID: s.id}
-		if _, err := s.reply(s.endpoint.pools.scratch(&answer)); err != nil {
-			s.endpoint.sessions.show(s)
-			s.stop(transport.StatusInternalError, "", err)
-			return errStopped
-		}
-		s.in.Or(inReady)
-	}
-	s.endpoint.sessions.show(s)
-	return nil
+	return s.fail(failure)
 }
 
 // part handles the client's own Disconnect. As with the one that a session makes
@@ -355,7 +375,7 @@ func (s *Session) part(m *subprotocol.Message) {
 	s.in.Or(inStopped)
 	s.cancel(&transport.EndError{Code: transport.StatusNormalClosure, Err: ErrDisconnected})
 	// The session ends either way, with the status of a fatal error or with this one.
-	_ = s.handle(m)
+	_ = s.show(s.handle(m, nil))
 	s.stop(transport.StatusNormalClosure, "", ErrDisconnected)
 }
 

@@ -43,6 +43,11 @@ type config struct {
 	closeTimeout       time.Duration
 	shutdownSpread     time.Duration
 	hooks              Hooks
+	connectTimeout     time.Duration
+	heartbeat          subprotocol.Heartbeat
+	maxSubscriptions   int
+	maxTransactions    int
+	transaction        Limits
 }
 
 func defaults() config {
@@ -55,6 +60,12 @@ func defaults() config {
 		slow:           20 * time.Millisecond,
 		closeTimeout:   5 * time.Second,
 		shutdownSpread: time.Second,
+		connectTimeout: 10 * time.Second,
+		heartbeat:      subprotocol.Heartbeat{Send: 10 * time.Second, Receive: 10 * time.Second},
+
+		maxSubscriptions: 256,
+		maxTransactions:  8,
+		transaction:      Limits{256, 256 << 10},
 	}
 }
 
@@ -251,4 +262,44 @@ func WithShutdownSpread(d time.Duration) Option {
 // Endpoint.Stats counts either way.
 func WithHooks(h Hooks) Option {
 	return option(func(c *config) { c.hooks = h })
+}
+
+// WithConnectTimeout bounds how long a client may take to send its Connect once the
+// connection is open, where the sub-protocol has one; then it is closed with
+// 1008. The default is 10 s, 0 means no limit: connections that never speak
+// then stay.
+func WithConnectTimeout(d time.Duration) Option {
+	return option(func(c *config) { c.connectTimeout = max(0, d) })
+}
+
+// WithHeartbeat says how often the endpoint promises a sign of life and how often it
+// wants one, where the sub-protocol has heartbeats; 0 means none. What holds is the
+// larger of one side's promise and the other's wish. A client that is silent for twice as
+// long as was agreed is closed with 1008; any message of its counts as a sign of
+// life, and silence while a handler keeps the endpoint from reading is not held
+// against it. The default is 10 s both ways.
+func WithHeartbeat(send, receive time.Duration) Option {
+	if send < 0 || receive < 0 {
+		panic("handler: WithHeartbeat must not be negative")
+	}
+	return option(func(c *config) { c.heartbeat = subprotocol.Heartbeat{Send: send, Receive: receive} })
+}
+
+// WithMaxSubscriptions bounds the subscriptions of one session; one more is refused with
+// an Error. The default is 256. Each takes some hundred bytes here and as much in
+// whoever publishes.
+func WithMaxSubscriptions(n int) Option {
+	positive("WithMaxSubscriptions", n)
+	return option(func(c *config) { c.maxSubscriptions = n })
+}
+
+// WithTransactions bounds what one session may have in transactions that are not
+// committed yet: how many are open, and what is kept in all of them together. A
+// transaction that finds no room can't be committed any more. The default is 8 open
+// ones with 256 messages and 256 KiB.
+func WithTransactions(open int, l Limits) Option {
+	positive("WithTransactions", open)
+	positive("WithTransactions: Messages", l.Messages)
+	positive("WithTransactions: Bytes", l.Bytes)
+	return option(func(c *config) { c.maxTransactions, c.transaction = open, l })
 }

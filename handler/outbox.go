@@ -257,6 +257,9 @@ func (s *Session) writeBatch(f *flight, drops *[3]Drop) {
 		s.discount(&f.entries[i])
 	}
 	s.tally.out(n, bytes)
+	if n > 0 {
+		s.noteSent()
+	}
 	if err != nil && n < k {
 		if errors.Is(err, net.ErrClosed) {
 			s.lost()

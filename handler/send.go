@@ -200,7 +200,20 @@ func (r Request) Reply(m *subprotocol.Message) (Status, error) {
 	if r.Message != nil {
 		answer(&sc.msg, r.Message)
 	}
-	return r.Session.reply(sc)
+	own := sc.msg.Kind == subprotocol.KindReply && r.Message != nil && sc.msg.Receipt == r.Message.Receipt
+	var status Status
+	var err error
+	if r.tx != nil {
+		status = Queued
+		r.tx.reply(r.Session, &sc.msg)
+		r.Session.endpoint.pools.freeScratch(sc)
+	} else {
+		status, err = r.Session.reply(sc)
+	}
+	if d := r.Session.dialogue; own && d != nil && (status == Sent || status == Queued) {
+		d.answered.Store(true)
+	}
+	return status, err
 }
 
 // answer fills what ties m to the request that it answers.
@@ -256,6 +269,7 @@ func (s *Session) writeNow(sc *scratch) (Status, error) {
 	b, typ, err := s.framer.Append(sc.buf[:0], &sc.msg)
 	encoded := err == nil
 	if encoded {
+		s.ends(&sc.msg)
 		sc.buf = b
 		sc.batch[0] = transport.Message{Type: typ, Data: b}
 		taken, err = s.conn.Write(sc.batch[:])
@@ -275,6 +289,7 @@ func (s *Session) writeNow(sc *scratch) (Status, error) {
 		status = Dropped
 	case taken > 0:
 		s.tally.out(1, len(b))
+		s.noteSent()
 	case s.phase >= phaseClosed:
 		status, err = Closed, errSessionClosed
 	default:
@@ -302,6 +317,7 @@ func (s *Session) encode(sc *scratch) (entry, error) {
 	if err != nil {
 		return entry{}, err
 	}
+	s.ends(&sc.msg)
 	sc.buf = b
 	return entry{buf: s.endpoint.pools.buffer(b), typ: typ, key: s.conflationKey(sc)}, nil
 }

@@ -52,6 +52,7 @@ type Session struct {
 	bytes     int // that the queue keeps alive, see entry.held
 	ring      *ring
 	extra     *extra
+	dialogue  *dialogue // nil where there are only bodies
 
 	next *Session // in the run queue, guarded by flusher.mu
 
@@ -202,6 +203,7 @@ func (s *Session) end(code transport.StatusCode, reason string, why error, now b
 		s.phase = phaseDraining
 		s.failWaiters()
 	}
+	s.stopTimer()
 	if !now && (s.queued > 0 || s.writing) {
 		x.timer = time.AfterFunc(s.endpoint.cfg.closeTimeout, s.drainTimeout)
 		s.mu.Unlock()

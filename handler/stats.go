@@ -29,6 +29,9 @@ type Stats struct {
 
 	Dropped Drops
 
+	ConnectTimeouts  uint64 // clients that sent no Connect in time
+	HeartbeatsMissed uint64 // clients that fell silent
+
 	DecodeErrors  uint64
 	HandlerErrors uint64 // Connect's and Disconnect's too
 	Panics        uint64 // of handlers, hooks and the functions of options
@@ -120,6 +123,7 @@ type counts struct {
 	dropped                                  [dropReasons]atomic.Uint64
 	discarded, decodeErrors, handlerErrors   atomic.Uint64
 	panics, yields, pauses                   atomic.Uint64
+	connectTimeouts, heartbeatsMissed        atomic.Uint64
 }
 
 // tally is what some of the sessions count with every message. Several of them,
@@ -175,6 +179,9 @@ func (e *Endpoint) Stats() Stats {
 			Unsendable: c.dropped[DroppedUnsendable].Load(),
 			Closed:     c.dropped[DroppedClosed].Load(),
 		},
+		ConnectTimeouts:  c.connectTimeouts.Load(),
+		HeartbeatsMissed: c.heartbeatsMissed.Load(),
+
 		DecodeErrors:  c.decodeErrors.Load(),
 		HandlerErrors: c.handlerErrors.Load(),
 		Panics:        c.panics.Load(),
