@@ -489,7 +489,7 @@ func TestBadAnswers(t *testing.T) {
 }
 
 func acceptOf(r *http.Request) string {
-	answer := appendUpgrade(nil, r.Header.Get("Sec-WebSocket-Key"), "")
+	answer := appendUpgrade(nil, r.Header.Get("Sec-WebSocket-Key"), "", "")
 	_, rest, _ := strings.Cut(string(answer), "Accept: ")
 	accept, _, _ := strings.Cut(rest, "\r\n")
 	return accept

@@ -85,7 +85,7 @@ var (
 
 // start opens a connection whose handshake is done and begins to read; early is
 // what the peer sent behind its handshake.
-func (t *Transport) start(nc net.Conn, sub string, client bool, early []byte, open func(transport.Conn) transport.Receiver) *conn {
+func (t *Transport) start(nc net.Conn, sub string, agreed *agreement, client bool, early []byte, open func(transport.Conn) transport.Receiver) *conn {
 	wire.SetNotSentLowat(nc, t.opts.NotSentLowat)
 	c := &conn{opts: &t.opts, s: wire.New(nc), sub: sub, client: client}
 	c.dec.limit = int64(t.opts.MaxMessageSize)
@@ -93,6 +93,7 @@ func (t *Transport) start(nc net.Conn, sub string, client bool, early []byte, op
 	if client {
 		c.dec.state = ws.StateClientSide
 	}
+	c.agree(agreed)
 	c.in.Preload(early)
 	recv := open(c)
 

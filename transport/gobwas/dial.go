@@ -2,6 +2,7 @@ package gobwas
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsflate"
 	"github.com/weftws/weft/transport"
 	"github.com/weftws/weft/transport/internal/wire"
 )
@@ -38,12 +40,12 @@ func (t *Transport) Dial(ctx context.Context, rawURL string, cfg *transport.Dial
 	if err != nil {
 		return nil, fmt.Errorf("gobwas: dial %s: %w", u.Host, err)
 	}
-	sub, early, err := t.request(ctx, nc, u, cfg)
+	sub, agreed, early, err := t.request(ctx, nc, u, cfg)
 	if err != nil {
 		nc.Close()
 		return nil, err
 	}
-	return t.start(nc, sub, true, early, open), nil
+	return t.start(nc, sub, agreed, true, early, open), nil
 }
 
 func parseURL(raw string) (*url.URL, error) {
@@ -111,7 +113,7 @@ func (t *Transport) connect(ctx context.Context, u *url.URL, config *tls.Config)
 
 // request does the opening handshake (section 4.1); early is what came behind the
 // answer.
-func (t *Transport) request(ctx context.Context, nc net.Conn, u *url.URL, cfg *transport.DialConfig) (sub string, early []byte, err error) {
+func (t *Transport) request(ctx context.Context, nc net.Conn, u *url.URL, cfg *transport.DialConfig) (sub string, agreed *agreement, early []byte, err error) {
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	var refusal *transport.Refusal
@@ -123,6 +125,15 @@ func (t *Transport) request(ctx context.Context, nc net.Conn, u *url.URL, cfg *t
 		},
 	}
 	limited := &limitedConn{Conn: nc, left: t.opts.MaxHeaderBytes}
+	if z := t.opts.Compression; z != nil {
+		limited.seen = new(bytes.Buffer)
+		offer := z.offer()
+		d.Extensions = append(d.Extensions, wsflate.Parameters{
+			ServerNoContextTakeover: offer.serverNoTakeover,
+			ClientNoContextTakeover: offer.clientNoTakeover,
+			ClientMaxWindowBits:     1, // means without a value
+		}.Option())
+	}
 	br, hs, err := d.Upgrade(limited, u)
 	if br != nil {
 		early, _ = br.Peek(br.Buffered())
@@ -131,17 +142,24 @@ func (t *Transport) request(ctx context.Context, nc net.Conn, u *url.URL, cfg *t
 	}
 	switch {
 	case refusal != nil:
-		return "", nil, refusal
+		return "", nil, nil, refusal
 	case err != nil && context.Cause(ctx) != nil:
-		return "", nil, fmt.Errorf("gobwas: dial %s: handshake: %w", u.Host, context.Cause(ctx))
+		return "", nil, nil, fmt.Errorf("gobwas: dial %s: handshake: %w", u.Host, context.Cause(ctx))
 	case err != nil && limited.left <= 0:
-		return "", nil, fmt.Errorf("gobwas: dial %s: answer is over the limit of %d bytes", u.Host, t.opts.MaxHeaderBytes)
+		return "", nil, nil, fmt.Errorf("gobwas: dial %s: answer is over the limit of %d bytes", u.Host, t.opts.MaxHeaderBytes)
 	case err != nil:
-		return "", nil, fmt.Errorf("gobwas: dial %s: handshake: %w", u.Host, err)
+		return "", nil, nil, fmt.Errorf("gobwas: dial %s: handshake: %w", u.Host, err)
 	case !stop():
-		return "", nil, fmt.Errorf("gobwas: dial %s: handshake: %w", u.Host, context.Cause(ctx))
+		return "", nil, nil, fmt.Errorf("gobwas: dial %s: handshake: %w", u.Host, context.Cause(ctx))
 	}
-	return hs.Protocol, early, nil
+	if limited.seen != nil {
+		// ws.Dialer has checked the name; it does not tell what was repeated.
+		agreed, err = t.opts.checkAnswer(headerLines(limited.seen.Bytes(), extensionsHeader))
+		if err != nil {
+			return "", nil, nil, fmt.Errorf("gobwas: dial %s: handshake: %w", u.Host, err)
+		}
+	}
+	return hs.Protocol, agreed, early, nil
 }
 
 // maxRefusalText bounds what is kept of the body of a refusal.
@@ -163,6 +181,7 @@ func readRefusal(status int, answer io.Reader) *transport.Refusal {
 type limitedConn struct {
 	net.Conn
 	left int
+	seen *bytes.Buffer // if not nil, keeps what was read
 }
 
 func (c *limitedConn) Read(p []byte) (int, error) {
@@ -171,5 +190,8 @@ func (c *limitedConn) Read(p []byte) (int, error) {
 	}
 	n, err := c.Conn.Read(p[:min(len(p), c.left)])
 	c.left -= n
+	if c.seen != nil {
+		c.seen.Write(p[:n])
+	}
 	return n, err
 }

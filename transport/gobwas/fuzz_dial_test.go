@@ -48,7 +48,7 @@ func FuzzDialAnswer(f *testing.F) {
 	u := &url.URL{Scheme: "ws", Host: "localhost", Path: "/"}
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		nc := &answering{answer: answer}
-		sub, early, err := tr.request(context.Background(), nc, u, &transport.DialConfig{SubProtocols: []string{"a", "b"}})
+		sub, _, early, err := tr.request(context.Background(), nc, u, &transport.DialConfig{SubProtocols: []string{"a", "b"}})
 		if err != nil {
 			require.Empty(t, sub)
 			if refusal, ok := err.(*transport.Refusal); ok { //nolint:errorlint // it is never wrapped

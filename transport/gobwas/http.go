@@ -41,12 +41,13 @@ func (t *Transport) ServeHTTP(w http.ResponseWriter, r *http.Request, a transpor
 	}
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
 	key := r.Header.Get("Sec-WebSocket-Key")
-	if err := t.answer(nc, appendUpgrade(nil, key, admission.SubProtocol())); err != nil {
+	agreed, extensions := t.opts.negotiate(r.Header.Values(extensionsHeader))
+	if err := t.answer(nc, appendUpgrade(nil, key, admission.SubProtocol(), extensions)); err != nil {
 		nc.Close()
 		admission.Abort(err)
 		return
 	}
-	t.start(nc, admission.SubProtocol(), false, early, admission.Open)
+	t.start(nc, admission.SubProtocol(), agreed, false, early, admission.Open)
 }
 
 // answer writes the end of a handshake and clears the deadlines.
@@ -63,12 +64,15 @@ func (t *Transport) answer(nc net.Conn, p []byte) error {
 // acceptGUID is the constant of section 1.3.
 const acceptGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-func appendUpgrade(b []byte, key, subProtocol string) []byte {
+func appendUpgrade(b []byte, key, subProtocol, extensions string) []byte {
 	b = append(b, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
 	sum := sha1.Sum([]byte(key + acceptGUID))
 	b = base64.StdEncoding.AppendEncode(b, sum[:])
 	if subProtocol != "" {
 		b = append(append(b, "\r\nSec-WebSocket-Protocol: "...), subProtocol...)
+	}
+	if extensions != "" {
+		b = append(append(b, "\r\n"+extensionsHeader+": "...), extensions...)
 	}
 	return append(b, "\r\n\r\n"...)
 }

@@ -17,9 +17,9 @@ var kitFeatures = transporttest.Features{
 }
 
 // kitFactory makes servers of one kind for the kit.
-func kitFactory(kind string) transporttest.Factory {
+func kitFactory(kind string, z *Compression) transporttest.Factory {
 	return func(s transporttest.Setup) (*transporttest.Server, error) {
-		opts := &Options{MaxMessageSize: s.MaxMessageSize, CloseTimeout: s.CloseTimeout}
+		opts := &Options{MaxMessageSize: s.MaxMessageSize, CloseTimeout: s.CloseTimeout, Compression: z}
 		if kind == "bare-tls" {
 			opts.TLS = serverTLS()
 		}
@@ -73,13 +73,27 @@ func TestConformance(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			transporttest.Run(t, kitFactory(kind), kitFeatures)
+			transporttest.Run(t, kitFactory(kind, nil), kitFeatures)
 		})
+	}
+}
+
+func TestConformanceCompressed(t *testing.T) {
+	t.Parallel()
+	for name, z := range map[string]*Compression{
+		"plain": {Threshold: -1}, "takeover": {Threshold: -1, ContextTakeover: true},
+	} {
+		for _, kind := range []string{"http", "bare", "bare-tls"} {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				t.Parallel()
+				transporttest.Run(t, kitFactory(kind, z), kitFeatures)
+			})
+		}
 	}
 }
 
 func BenchmarkConformance(b *testing.B) {
 	for _, kind := range kinds {
-		b.Run(kind, func(b *testing.B) { transporttest.Benchmark(b, kitFactory(kind)) })
+		b.Run(kind, func(b *testing.B) { transporttest.Benchmark(b, kitFactory(kind, nil)) })
 	}
 }

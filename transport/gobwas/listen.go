@@ -74,7 +74,7 @@ func (t *Transport) serveConn(ctx context.Context, nc net.Conn, a transport.Acce
 		}
 	}()
 
-	u := upgrade{ctx: ctx, acceptor: a}
+	u := upgrade{ctx: ctx, opts: &t.opts, acceptor: a}
 	u.hs.Transport = t.Name()
 	if t.opts.TLS != nil {
 		tc := tls.Server(wire.NewShim(nc), t.opts.TLS)
@@ -110,7 +110,7 @@ func (t *Transport) serveConn(ctx context.Context, nc net.Conn, a transport.Acce
 		return
 	}
 	opened = true
-	t.start(nc, u.admission.SubProtocol(), false, early, u.admission.Open)
+	t.start(nc, u.admission.SubProtocol(), u.agreed, false, early, u.admission.Open)
 }
 
 var errHeaderEnd = []byte("\r\n\r\n")
@@ -149,6 +149,7 @@ func readHeader(nc net.Conn, limit int) (all, early []byte, err error) {
 // answer, and calls back on the way.
 type upgrade struct {
 	ctx       context.Context
+	opts      *Options
 	watch     func() (stop func())
 	acceptor  transport.Acceptor
 	hs        transport.Handshake
@@ -156,6 +157,9 @@ type upgrade struct {
 	answer    bytes.Buffer
 	fields    fields
 	admission transport.Admission
+
+	offers []string // lines of Sec-WebSocket-Extensions
+	agreed *agreement
 }
 
 func (u *upgrade) Read(p []byte) (int, error)  { return u.request.Read(p) }
@@ -164,6 +168,9 @@ func (u *upgrade) Write(p []byte) (int, error) { return u.answer.Write(p) }
 func (u *upgrade) run(request []byte) error {
 	if refusal := checkLines(request); refusal != nil {
 		return refusal
+	}
+	if u.opts.Compression != nil {
+		u.offers = headerLines(request, extensionsHeader) // ws.Upgrader does not show it
 	}
 	u.request = bytes.NewReader(request)
 	_, err := ws.Upgrader{
@@ -210,10 +217,19 @@ func (u *upgrade) accept() (ws.HandshakeHeader, error) {
 		return nil, asRefusal(err)
 	}
 	u.admission = admission
+	var header string
 	if name := admission.SubProtocol(); name != "" {
-		return ws.HandshakeHeaderString("Sec-WebSocket-Protocol: " + name + "\r\n"), nil
+		header = "Sec-WebSocket-Protocol: " + name + "\r\n"
 	}
-	return nil, nil
+	agreed, extensions := u.opts.negotiate(u.offers)
+	if agreed != nil {
+		u.agreed = agreed
+		header += extensionsHeader + ": " + extensions + "\r\n"
+	}
+	if header == "" {
+		return nil, nil
+	}
+	return ws.HandshakeHeaderString(header), nil
 }
 
 // watch calls gone when the client goes away, until stop is called: like net/http it
@@ -267,6 +283,21 @@ func checkLines(request []byte) *transport.Refusal {
 		return &transport.Refusal{Status: http.StatusBadRequest, Text: badKey}
 	}
 	return nil
+}
+
+// headerLines returns the values of one field of a header, its first line left out.
+func headerLines(header []byte, name string) (values []string) {
+	_, lines, _ := bytes.Cut(header, []byte("\n"))
+	for line := range bytes.Lines(lines) {
+		line = bytes.TrimRight(line, "\r\n")
+		if len(line) == 0 {
+			break
+		}
+		if k, v, _ := bytes.Cut(line, []byte(":")); strings.EqualFold(string(k), name) {
+			values = append(values, string(v))
+		}
+	}
+	return values
 }
 
 func isControl(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }

@@ -32,25 +32,31 @@ type event struct {
 	data []byte    // valid until the next call
 }
 
+// rsv1 in front of an opcode marks a compressed message (RFC 7692 section 6).
+const rsv1 ws.OpCode = 0x40
+
 // parser turns bytes into messages and control frames (RFC 6455 section 5). It
 // does no I/O and may be given its input in pieces of any size; it keeps what it
 // has seen of a message, never more than that, and is the same for both sides.
 type parser struct {
-	limit int64 // of a message, over all its frames
-	state ws.State
+	limit   int64      // of a message, over all its frames, inflated
+	deflate *agreement // nil: no compression
+	windows *windows   // nil: no context is taken over
+	state   ws.State
 
 	// The message under way.
 	msgOp   ws.OpCode // 0: none
-	msg     []byte    // what has come of it, if it did not come in one piece
-	msgLen  int64     // with what the current frame announces
+	packed  bool      // it is compressed
+	inFrame bool      // inside the payload of a data frame, see below
+	fin     bool
+	masked  bool
+	mask    [4]byte
+	pos     uint8 // in the mask
 	utf8    utf8Check
-	inFrame bool // inside the payload of a data frame:
-
-	fin    bool
-	masked bool
-	mask   [4]byte
-	pos    int   // in the mask
-	left   int64 // payload that has not come yet
+	msg     []byte    // what has come of it, if it did not come in one piece
+	msgLen  int64     // with what the current frame announces, on the wire
+	left    int64     // payload of the frame that has not come yet
+	inf     *inflater // nil: nothing of a compressed message has come
 }
 
 // partial reports whether a message or a frame has begun and is not complete;
@@ -105,6 +111,13 @@ func (d *parser) next(p []byte) (ev event, n int, err error) {
 			if h.Masked {
 				ws.Cipher(data, h.Mask, 0)
 			}
+			if d.packed {
+				if err := d.inflate(data, true); err != nil {
+					return ev, n, err
+				}
+				ev, err := d.finish(d.msg)
+				return ev, n, err
+			}
 			if d.msgOp == ws.OpText && !utf8.Valid(data) {
 				return ev, n, errFrameUTF8
 			}
@@ -131,6 +144,9 @@ func (d *parser) header(p []byte) (h ws.Header, size int, err error) {
 	check := h
 	if h.Length > 125 {
 		check.Length = math.MaxUint16 // any value over 125: control frames end here
+	}
+	if d.deflate != nil && h.Rsv == byte(rsv1>>4) && (h.OpCode == ws.OpText || h.OpCode == ws.OpBinary) {
+		check.Rsv = 0
 	}
 	if err := ws.CheckHeader(check, d.state); err != nil {
 		return h, 0, &violation{transport.StatusProtocolError, err.Error()}
@@ -168,8 +184,15 @@ func (d *parser) header(p []byte) (h ws.Header, size int, err error) {
 
 // begin starts the payload of a data frame, if it may begin.
 func (d *parser) begin(h ws.Header) error {
-	if h.Length > d.limit-d.msgLen {
-		return &violation{transport.StatusMessageTooBig, transport.ErrMessageTooBig.Error()}
+	if h.OpCode != ws.OpContinuation {
+		d.packed = h.Rsv != 0
+	}
+	limit := d.limit
+	if d.packed {
+		limit = wireLimit(limit)
+	}
+	if h.Length > limit-d.msgLen {
+		return errTooBig
 	}
 	if h.OpCode != ws.OpContinuation {
 		d.msgOp = h.OpCode
@@ -185,10 +208,28 @@ func (d *parser) begin(h ws.Header) error {
 	return nil
 }
 
+// wireLimit bounds the compressed form of a message of limit bytes: no good compressor
+// comes near it, and blocks without content end there.
+func wireLimit(limit int64) int64 {
+	if limit > math.MaxInt64/4 {
+		return math.MaxInt64
+	}
+	return 2*limit + 1024
+}
+
 // payload takes what p has of the current frame's payload into d.msg.
 func (d *parser) payload(p []byte) (n int, done bool, err error) {
 	n = int(min(int64(len(p)), d.left))
-	if n > 0 {
+	if d.packed {
+		chunk := p[:n]
+		if d.masked {
+			ws.Cipher(chunk, d.mask, int(d.pos))
+		}
+		d.advance(n)
+		if err := d.inflate(chunk, d.fin && d.left == 0); err != nil {
+			return n, false, err
+		}
+	} else if n > 0 {
 		old := len(d.msg)
 		most := d.limit
 		if d.fin {
@@ -197,10 +238,9 @@ func (d *parser) payload(p []byte) (n int, done bool, err error) {
 		d.msg = appendGrow(d.msg, p[:n], most)
 		chunk := d.msg[old:]
 		if d.masked {
-			ws.Cipher(chunk, d.mask, d.pos)
+			ws.Cipher(chunk, d.mask, int(d.pos))
 		}
-		d.pos = (d.pos + n) & 3
-		d.left -= int64(n)
+		d.advance(n)
 		if d.msgOp == ws.OpText && !d.utf8.write(chunk) {
 			return n, false, errFrameUTF8
 		}
@@ -210,6 +250,11 @@ func (d *parser) payload(p []byte) (n int, done bool, err error) {
 	}
 	d.inFrame = false
 	return n, true, nil
+}
+
+func (d *parser) advance(n int) {
+	d.pos = (d.pos + uint8(n&3)) & 3
+	d.left -= int64(n)
 }
 
 func (d *parser) finish(data []byte) (event, error) {
@@ -237,7 +282,10 @@ func (d *parser) detach() {
 }
 
 // drop lets go of everything.
-func (d *parser) drop() { d.msg = nil }
+func (d *parser) drop() {
+	d.stopInflating()
+	d.msg = nil
+}
 
 // appendGrow appends p to msg. The room doubles with what has come, not with what
 // was announced, up to most, which msg can't exceed.
@@ -274,7 +322,7 @@ func parseClose(p []byte) (*transport.CloseError, error) {
 // continuation could make valid.
 type utf8Check struct {
 	pend [utf8.UTFMax]byte // the beginning of a rune
-	n    int
+	n    uint8
 }
 
 func (u *utf8Check) write(p []byte) bool {
@@ -293,7 +341,7 @@ func (u *utf8Check) write(p []byte) bool {
 	for i := len(p) - 1; i >= 0 && i > len(p)-utf8.UTFMax; i-- {
 		if utf8.RuneStart(p[i]) {
 			if !utf8.FullRune(p[i:]) {
-				u.n = copy(u.pend[:], p[i:])
+				u.n = uint8(copy(u.pend[:], p[i:]))
 				p = p[:i]
 			}
 			break

@@ -131,7 +131,7 @@ func TestKeepAliveInReceive(t *testing.T) {
 		go func() { _, _ = io.Copy(io.Discard, far) }()
 		release := make(chan struct{})
 		r := &holding{recorder: newRecorder(), release: release}
-		New(&timers).start(near, "", false, frame(fin|opText, []byte("x"), true), func(transport.Conn) transport.Receiver { return r })
+		New(&timers).start(near, "", nil, false, frame(fin|opText, []byte("x"), true), func(transport.Conn) transport.Receiver { return r })
 		time.Sleep(time.Hour)
 		require.Empty(t, r.closed)
 		close(release)

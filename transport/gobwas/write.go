@@ -50,6 +50,9 @@ func (c *conn) Write(batch []transport.Message) (accepted int, err error) {
 		default:
 			var n int
 			n, err = c.writeSome(batch[accepted:])
+			if w := c.dec.windows; w != nil {
+				w.taken(batch[accepted : accepted+n])
+			}
 			accepted += n
 			if accepted < len(batch) {
 				c.between()
@@ -83,8 +86,11 @@ func (c *conn) writeSome(batch []transport.Message) (int, error) {
 	defer blocks.Put(blk)
 	b := c.takeControl(blk.b[:0])
 	first := len(b)
-	frames := 0
-	for frames < min(len(batch), maxFrames) {
+	frames, most := 0, min(len(batch), maxFrames)
+	if c.keepsSent() {
+		most = 1 // a message refers to those before it, so they must be taken first
+	}
+	for frames < most {
 		m := &batch[frames]
 		if len(b)+ws.MaxHeaderSize+m.Len() > len(blk.b) || !sendable(m.Type) {
 			break
@@ -135,12 +141,29 @@ func (c *conn) writeForm(form []byte) error {
 // writeLarge sends b and behind it a message that has no room in a block. The lock
 // is let go between the system calls; nobody's frame comes in between.
 func (c *conn) writeLarge(b []byte, m *transport.Message) error {
-	b = appendFrameHeader(b, opCode(m.Type), m.Len(), c.client)
-	var mask [4]byte
-	if c.client {
-		mask = [4]byte(b[len(b)-4:])
+	head, data, op, lasting := m.Head, m.Data, opCode(m.Type), m.Shared != nil
+	var form []byte
+	if c.dec.deflate != nil {
+		var packed []byte
+		form, packed = c.packLarge(m)
+		defer putPiece(packed)
+		switch {
+		case c.closing:
+			return c.over()
+		case form != nil:
+			head, data = nil, form
+		case packed != nil:
+			head, data, op, lasting = nil, packed, op|rsv1, false
+		}
 	}
-	head, data, pos := m.Head, m.Data, 0
+	var mask [4]byte
+	pos := 0
+	if form == nil {
+		b = appendFrameHeader(b, op, len(head)+len(data), c.client)
+		if c.client {
+			mask = [4]byte(b[len(b)-4:])
+		}
+	}
 	for {
 		var out []byte
 		direct := len(b)+len(head) == 0 && !c.client
@@ -167,9 +190,9 @@ func (c *conn) writeLarge(b []byte, m *transport.Message) error {
 			b = b[:0]
 			c.between()
 			continue
-		case m.Shared != nil && !c.client && direct:
+		case lasting && !c.client && direct:
 			c.keep(nil, out)
-		case m.Shared != nil && !c.client:
+		case lasting && !c.client:
 			c.keep(append(out, head...), data)
 		default:
 			rest := append(getPiece(len(out)+len(head)+len(data)), out...)
@@ -321,9 +344,14 @@ func (c *conn) appendMessage(dst []byte, m *transport.Message) []byte {
 	if form := c.form(m); form != nil {
 		return append(dst, form...)
 	}
-	dst = appendFrameHeader(dst, opCode(m.Type), m.Len(), c.client)
+	head, data, op := m.Head, m.Data, opCode(m.Type)
+	if packed := c.pack(m); packed != nil {
+		head, data, op = nil, packed, op|rsv1
+		defer putPiece(packed)
+	}
+	dst = appendFrameHeader(dst, op, len(head)+len(data), c.client)
 	start := len(dst)
-	dst = append(append(dst, m.Head...), m.Data...)
+	dst = append(append(dst, head...), data...)
 	if c.client {
 		ws.Cipher(dst[start:], [4]byte(dst[start-4:]), 0)
 	}
@@ -379,6 +407,11 @@ type formKey struct{}
 func (c *conn) form(m *transport.Message) []byte {
 	if m.Shared == nil || len(m.Head) > 0 || c.client || len(m.Data)+ws.MaxHeaderSize > blockSize {
 		return nil
+	}
+	if c.dec.deflate != nil && len(m.Data) >= c.dec.deflate.threshold {
+		if form := c.packedForm(m); form != nil || c.keepsSent() {
+			return form
+		}
 	}
 	return m.Shared.Form(formKey{}, encodeForm).([]byte)
 }
