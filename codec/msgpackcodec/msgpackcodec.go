@@ -6,9 +6,9 @@
 //	handler.WithCodecs(jsoncodec.New(nil), msgpackcodec.New(nil))
 //
 // A field is named by its msgpack tag, else by its json tag, else by its Go name, so
-// that one struct serves both codecs. Its content type is application/msgpack, as
-// registered; a message marked application/x-msgpack or application/vnd.msgpack does
-// not find this codec.
+// that one struct serves both codecs. The content type is application/msgpack; a
+// message marked application/x-msgpack or application/vnd.msgpack does not find this
+// codec.
 //
 // # Options
 //
@@ -33,18 +33,24 @@
 //
 // What the target held before may shine through: decode into a new value.
 //
+// @msgpack/msgpack for JavaScript needs its option useBigInt64 to decode integers
+// beyond 2^53 exactly. Its encoder then writes numbers beyond 32 bits as floats,
+// which an integer here refuses: give it a BigInt for them.
+//
 // # Limits
 //
 // Before the library sees data, one pass without recursion checks that it is one
 // whole value: no length exceeds the data, nesting is bounded, nothing follows. What
 // decoding takes is in proportion to data: an element of one byte, such as nil, costs
-// the Go type of the element. A panic of the library, or of a value's own UnmarshalMsgpack,
-// becomes an error.
+// the Go type of the element. A panic of the library, or of a value's own
+// UnmarshalMsgpack, becomes an error.
 //
 // These come from the library:
 //
 //   - An integer that its target is too narrow for is cut without an error, and a
 //     negative one in an unsigned target wraps.
+//   - A float32 takes no float 64, which is all that JavaScript and Python write: use
+//     float64 for what they send. That takes both, and integers up to 2^63.
 //   - Append of a value that contains itself does not end well: it exhausts the stack.
 //   - A struct that embeds a pointer to a struct costs one goroutine per type, once.
 //   - The tag option intern writes what other languages and Unmarshal do not read.
