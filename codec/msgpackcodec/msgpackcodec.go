@@ -30,6 +30,8 @@
 //     float32, float64. A key that is no string is an error there.
 //   - Other extensions are passed over where no field takes them. One that is
 //     registered with the library must take its bytes whole.
+//   - A msgpack.RawMessage is a copy, and Append writes it unseen. Decode it by
+//     Unmarshal, not by the library, which checks less.
 //
 // What the target held before may shine through: decode into a new value.
 //
