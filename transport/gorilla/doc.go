@@ -1,0 +1,2 @@
+// Package gorilla is WebSocket (RFC 6455) on github.com/gorilla/websocket.
+package gorilla

@@ -1,0 +1,129 @@
+package gorilla
+
+import (
+	"compress/flate"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/weftws/weft/transport"
+)
+
+// Options are the settings of a Transport. For each duration and size 0 means the
+// default; a negative one means no limit, where the comment says so.
+type Options struct {
+	// MaxMessageSize bounds an incoming message in bytes, over all its fragments
+	// and after inflating; a longer one ends the connection with
+	// StatusMessageTooBig. The default is 64 KiB, negative means no limit: a single
+	// peer can then use all memory.
+	MaxMessageSize int
+
+	// HandshakeTimeout bounds a handshake, TLS of Dial included. The default is
+	// 10 s.
+	HandshakeTimeout time.Duration
+
+	// MaxHeaderBytes bounds the answer that Dial reads. The default is 8 KiB. What a
+	// server reads is bounded by http.Server.MaxHeaderBytes.
+	MaxHeaderBytes int
+
+	// MessageTimeout bounds the time from a message's first byte to its last. The
+	// default is 30 s, negative means no limit: a peer can then hold a part of
+	// a message for ever.
+	MessageTimeout time.Duration
+
+	// WriteTimeout is how long a peer may take nothing of what was sent to it. The
+	// default is 10 s, negative means no limit.
+	WriteTimeout time.Duration
+
+	// CloseTimeout bounds the end of a connection, from Close or from the peer's
+	// close frame. The default is 5 s.
+	CloseTimeout time.Duration
+
+	// PingInterval is the time between pings of the keep-alive. The default is
+	// 25 s, negative means none: a peer that vanishes is then noticed only by a
+	// failed write.
+	PingInterval time.Duration
+
+	// PongTimeout is how long the peer may be silent after such a ping. The
+	// default is 10 s.
+	PongTimeout time.Duration
+
+	// NotSentLowat bounds the bytes that the kernel keeps unsent for one
+	// connection, where it can (TCP_NOTSENT_LOWAT). The default is 16 KiB,
+	// negative leaves it to the kernel, which may then hold megabytes for each peer
+	// that does not read.
+	NotSentLowat int
+
+	// Compression turns permessage-deflate (RFC 7692) on; nil means that it is
+	// neither offered nor accepted.
+	Compression *Compression
+}
+
+// Compression are the settings of permessage-deflate. It costs time on both sides,
+// and while a message is made smaller or larger a few hundred kilobytes. A message
+// that mixes a secret with what an attacker chose tells its length (CRIME).
+type Compression struct {
+	// Level is that of compress/flate: -2 for Huffman coding alone, 1 for the fastest
+	// to 9 for the best. 0 means the default, 1.
+	Level int
+
+	// Threshold is the number of bytes from which a message is compressed. 0 means the
+	// default, 512; negative means that every message is.
+	Threshold int
+}
+
+// Transport is the gorilla transport. It is immutable and safe for concurrent use.
+type Transport struct{ opts Options }
+
+var (
+	_ transport.Transport = (*Transport)(nil)
+	_ transport.Dialer    = (*Transport)(nil)
+)
+
+// New returns a transport with a copy of opts; nil means the defaults. It panics if
+// Compression.Level is out of range.
+func New(opts *Options) *Transport {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	def(&o.MaxMessageSize, 64<<10, math.MaxInt)
+	def(&o.HandshakeTimeout, 10*time.Second, 10*time.Second)
+	def(&o.MaxHeaderBytes, 8<<10, 8<<10)
+	def(&o.MessageTimeout, 30*time.Second, 0)
+	def(&o.WriteTimeout, 10*time.Second, 0)
+	def(&o.CloseTimeout, 5*time.Second, 5*time.Second)
+	def(&o.PingInterval, 25*time.Second, 0)
+	def(&o.PongTimeout, 10*time.Second, 10*time.Second)
+	def(&o.NotSentLowat, 16<<10, 0)
+	if o.Compression != nil {
+		c := *o.Compression
+		if c.Level < flate.HuffmanOnly || c.Level > flate.BestCompression {
+			panic(fmt.Sprintf("gorilla: Compression.Level is %d, want %d to %d", c.Level, flate.HuffmanOnly, flate.BestCompression))
+		}
+		if c.Level == 0 {
+			c.Level = flate.BestSpeed
+		}
+		def(&c.Threshold, 512, 0)
+		o.Compression = &c
+	}
+	return &Transport{opts: o}
+}
+
+// def sets a field that is 0 to its default, and one that is negative to off.
+func def[T int | time.Duration](field *T, standard, off T) {
+	switch {
+	case *field == 0:
+		*field = standard
+	case *field < 0:
+		*field = off
+	}
+}
+
+// Name returns "gorilla".
+func (t *Transport) Name() string { return "gorilla" }
+
+// Features reports messages with boundaries, text and binary.
+func (t *Transport) Features() transport.Features {
+	return transport.Features{Boundaries: true, Text: true, Binary: true}
+}
