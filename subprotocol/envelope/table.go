@@ -123,7 +123,7 @@ var common = of(fieldDestination, fieldContentType, fieldHeader, fieldBody)
 var shapes = [...]shape{
 	{subprotocol.KindConnect, client, 0, of(fieldVersion, fieldHeartbeat, fieldHeader)},
 	{subprotocol.KindConnected, server, of(fieldVersion), of(fieldID, fieldHeartbeat, fieldHeader)},
-	{subprotocol.KindSend, client, of(fieldDestination), of(fieldID, fieldReceipt, fieldTransaction) | common},
+	{subprotocol.KindSend, client, of(fieldDestination), of(fieldID, fieldReceipt, fieldTransaction) | common&^of(fieldDestination)},
 	{subprotocol.KindReply, server, 0, of(fieldReceipt, fieldSubscription, fieldID) | common},
 	{subprotocol.KindSubscribe, client, of(fieldSubscription, fieldDestination), of(fieldAck, fieldReceipt, fieldHeader)},
 	{subprotocol.KindUnsubscribe, client, of(fieldSubscription), of(fieldReceipt, fieldHeader)},
