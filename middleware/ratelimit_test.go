@@ -1,0 +1,132 @@
+package middleware_test
+
+import (
+	"context"
+	"math"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/weftws/weft/handler"
+	"github.com/weftws/weft/middleware"
+	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/transport"
+)
+
+func TestRateLimit(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newStack(t, nothing, handler.WithMiddleware(middleware.RateLimit(2, 4)))
+		a, b := s.dial(), s.dial()
+		for range 6 {
+			a.send(send)
+		}
+		b.send(send)
+		// The Connect was the first of four.
+		require.Equal(t, []string{"connected", "receipt", "receipt", "receipt", "rate-exceeded", "rate-exceeded", "rate-exceeded"}, a.codes())
+		require.Equal(t, []string{"connected", "receipt"}, b.codes(), "the limit is each session's own")
+		require.True(t, a.alive())
+		time.Sleep(500 * time.Millisecond)
+		a.send(send, send)
+		require.Equal(t, []string{"receipt", "rate-exceeded"}, a.codes())
+		time.Sleep(time.Hour)
+		for range 5 {
+			a.send(send)
+		}
+		require.Equal(t, []string{"receipt", "receipt", "receipt", "receipt", "rate-exceeded"}, a.codes())
+		a.send(`{"type":"disconnect","receipt":"9"}`)
+		require.Equal(t, []string{"receipt"}, a.codes(), "a Disconnect passes")
+		b.leave()
+	})
+}
+
+func TestRateLimitCloses(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newStack(t, nothing, handler.WithMiddleware(
+			middleware.RateLimitBy(nil, 1, 2, &middleware.RateLimitOptions{Close: true})))
+		c := s.dial()
+		c.send(send, send)
+		<-c.gone
+		require.Equal(t, []string{"connected", "receipt", "rate-exceeded"}, c.codes())
+		require.EqualValues(t, 1008, transport.CloseStatus(c.closed))
+	})
+}
+
+// TestRateLimitByUser: all sessions of a user share one limit.
+func TestRateLimitByUser(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newStack(t, on(subprotocol.KindConnect, func(_ context.Context, r handler.Request) error {
+			r.Session.SetUser(r.Message.Header.Get("name"))
+			return nil
+		}), handler.WithMiddleware(middleware.RateLimitBy(middleware.ByUser, 1, 2, &middleware.RateLimitOptions{
+			Counts: func(k subprotocol.Kind) bool { return k == subprotocol.KindSend },
+		})))
+		a, b := s.dial([2]string{"name", "ann"}), s.dial([2]string{"name", "ann"})
+		c, d := s.dial([2]string{"name", "bob"}), s.dial()
+		a.send(send, send)
+		require.Equal(t, []string{"connected", "receipt", "receipt"}, a.codes())
+		for _, x := range []*client{b, c, d} {
+			x.send(send)
+		}
+		require.Equal(t, []string{"connected", "rate-exceeded"}, b.codes())
+		require.Equal(t, []string{"connected", "receipt"}, c.codes())
+		require.Equal(t, []string{"connected", "receipt"}, d.codes(), "nobody in particular is limited by session")
+		for _, x := range []*client{a, b, c, d} {
+			x.leave()
+		}
+	})
+}
+
+func TestRateLimitPanics(t *testing.T) {
+	t.Parallel()
+	for _, f := range []func(){
+		func() { middleware.RateLimit(0, 1) },
+		func() { middleware.RateLimit(math.NaN(), 1) },
+		func() { middleware.RateLimit(1, 0) },
+		func() { middleware.RateLimitBy(nil, 1, 1, &middleware.RateLimitOptions{Keys: -1}) },
+	} {
+		require.Panics(t, f)
+	}
+	middleware.RateLimitBy(middleware.ByUser, 1e-300, math.MaxInt, nil)
+	middleware.RateLimitBy(middleware.ByUser, math.Inf(1), 1, nil)
+}
+
+// byID is a key that the test chooses for each message.
+func byID(r handler.Request) string { return r.Message.ID }
+
+// TestTablesAreFlat: 10^6 keys, long ones among them, leave no more behind than the
+// bound says.
+func TestTablesAreFlat(t *testing.T) {
+	long := strings.Repeat("x", 64<<10)
+	const limit = 4096
+	for name, m := range map[string]func(handler.Handler) handler.Handler{
+		"rate": middleware.RateLimitBy(byID, 1, 10, &middleware.RateLimitOptions{Keys: limit}),
+		"deduplicate": middleware.Deduplicate(&middleware.DeduplicateOptions{
+			Key: func(handler.Request) string { return "ann" }, Max: limit, Window: time.Hour,
+		}),
+		"in flight": middleware.MaxInFlightBy(byID, 1, 0),
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := m(handler.HandlerFunc(nothing))
+			m := &subprotocol.Message{Kind: subprotocol.KindSend}
+			r := request(m)
+			fill := func(n int) {
+				for i := range n {
+					m.ID = strconv.Itoa(i)
+					if i%1000 == 0 {
+						m.ID = long[:len(long)-i%777] + m.ID
+					}
+					require.NoError(t, h.Handle(t.Context(), r))
+				}
+			}
+			fill(3 * limit)
+			before := heap()
+			fill(1_000_000)
+			grown := heap() - before
+			require.Less(t, grown, int64(512<<10), "bytes that 10^6 keys left behind")
+			t.Logf("%d bytes", grown)
+		})
+	}
+}
