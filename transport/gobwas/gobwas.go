@@ -39,7 +39,64 @@
 // at most, so that no frame is lost to a reset. A connection that is paused reads
 // nothing, and sees neither a close frame nor the end before Resume.
 //
-// Conns have Yield, Pause, Ping and RoundTrip. Compression is not offered yet.
+// Conns have Yield, Pause, Ping and RoundTrip.
+//
+// # Compression
+//
+// [Options.Compression] turns permessage-deflate (RFC 7692) on. By default nothing is
+// kept between messages, neither here nor, as was agreed, by the peer: compressors and
+// inflaters come from pools and an idle connection has none. A compressor of level 1 has 0.8
+// MiB, of other levels up to 1.4 MiB, an inflater 45 KiB; there are about as many as run at
+// once, one more inflater for each peer that is in the middle of a compressed message.
+//
+// A message is compressed if it is not under the threshold and gets smaller. One that
+// many connections of a server send alike is compressed once for all of them, where
+// they agreed on the same window. With [Compression.ContextTakeover] each of them
+// compresses it anew, since it refers to what that one has sent before.
+//
+// The first offer that is not declined is accepted. In this table pmd is permessage-deflate,
+// snct server_no_context_takeover, cnct client_no_context_takeover, smwb
+// server_max_window_bits and cmwb client_max_window_bits:
+//
+//	offer                          answer                     answer with ContextTakeover
+//	pmd                            pmd; snct; cnct            pmd
+//	pmd; snct                      pmd; snct; cnct            pmd; snct
+//	pmd; cnct                      pmd; snct; cnct            pmd; cnct
+//	pmd; snct; cnct                pmd; snct; cnct            pmd; snct; cnct
+//	pmd; cmwb                      pmd; snct; cnct            pmd
+//	pmd; cmwb=9                    pmd; snct; cnct; cmwb=9    pmd; cmwb=9
+//	pmd; cmwb="15"                 pmd; snct; cnct; cmwb=15   pmd; cmwb=15
+//	pmd; smwb=15                   pmd; snct; cnct; smwb=15   pmd; smwb=15
+//	pmd; smwb=8                    pmd; snct; cnct; smwb=8    pmd; smwb=8
+//	pmd; smwb=10; cmwb=12; snct    pmd; snct; cnct; smwb=10; cmwb=12   pmd; snct; smwb=10; cmwb=12
+//	pmd; smwb=7, pmd; smwb=9, pmd  pmd; snct; cnct; smwb=9    pmd; smwb=9
+//	x-other; a="b c", pmd          declined                   declined
+//	x-other; a=b, pmd; cnct        pmd; snct; cnct            pmd; cnct
+//	pmd; unknown                   declined                   declined
+//	pmd; cnct; cnct                declined                   declined
+//	pmd; snct=1                    declined                   declined
+//	pmd; cnct="true"               declined                   declined
+//	pmd; smwb                      declined                   declined
+//	pmd; smwb=16                   declined                   declined
+//	pmd; smwb=010                  declined                   declined
+//	pmd; cmwb=7                    declined                   declined
+//	pmd; cmwb=                     declined                   declined
+//	x-webkit-deflate-frame         declined                   declined
+//
+// A server window under 32 KiB is kept to, by a compressor of one fixed level. A header
+// that breaks the syntax of RFC 6455 section 9.1 declines all that stands in it.
+// Without an answer the connection goes on, not compressed.
+//
+// A dialer offers pmd; snct; cnct; cmwb, with ContextTakeover pmd; cmwb. It accepts
+// no answer, and one that has snct if that was offered; windows and cnct are up to the
+// server. Any other answer fails the dial.
+//
+// On the way in the limit of a message counts inflated bytes, as they appear, so that a bomb
+// ends with StatusMessageTooBig when it has unpacked that many. Twice the limit and 1 KiB
+// bound what one message may have on the wire: blocks without content end there.
+// Data that can't be inflated ends the connection with StatusInvalidPayloadData, as
+// text does that is not UTF-8 once it is inflated. More than 256 final blocks in
+// one message are a StatusPolicyViolation.
 //
 // # Limits
 //

@@ -129,7 +129,7 @@ func TestCloseByUs(t *testing.T) {
 			require.NoError(t, p.echo.c.Close(4001, "bye"))
 			f, err := p.next()
 			require.NoError(t, err)
-			require.Equal(t, rawFrame{opClose, []byte(closeBody(4001, "bye"))}, f)
+			require.Equal(t, rawFrame{op: opClose, payload: []byte(closeBody(4001, "bye"))}, f)
 			p.send(fin|opText, "dropped")
 			p.send(fin|opClose, answer)
 			if p.client {

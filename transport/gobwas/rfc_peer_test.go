@@ -112,6 +112,7 @@ type peer struct {
 	client bool // the peer is the client, so it masks and is not masked to
 	echo   *patientEcho
 	name   string // of the case, for messages
+	packed bool   // messages may be compressed
 }
 
 // onBothSides runs f for a server under test and for a dialer under test. open makes
@@ -242,6 +243,7 @@ func (p *peer) chopped(b []byte, n int) {
 type rawFrame struct {
 	op      byte
 	payload []byte
+	packed  bool
 }
 
 // next reads one frame and holds it to every rule of section 5.2. What the code
@@ -251,8 +253,12 @@ func (p *peer) next() (rawFrame, error) {
 	if _, err := io.ReadFull(p.br, h[:2]); err != nil {
 		return rawFrame{}, err
 	}
-	require.Equal(p.t, fin, h[0]&0xf0, "FIN set, reserved bits clear")
 	op := h[0] & 0x0f
+	packed := p.packed && op < 8 && h[0]&0x40 != 0
+	if packed {
+		h[0] &^= 0x40
+	}
+	require.Equal(p.t, fin, h[0]&0xf0, "FIN set, reserved bits clear")
 	require.Contains(p.t, []byte{opText, opBin, opClose, opPing, opPong}, op)
 	require.Equal(p.t, !p.client, h[1]&0x80 != 0, "a client masks, a server does not")
 	n := uint64(h[1] & 0x7f)
@@ -284,10 +290,10 @@ func (p *peer) next() (rawFrame, error) {
 			payload[i] ^= mask[i%4]
 		}
 	}
-	if op == opText {
+	if op == opText && !packed {
 		require.True(p.t, utf8.Valid(payload))
 	}
-	return rawFrame{op, payload}, nil
+	return rawFrame{op, payload, packed}, nil
 }
 
 // expect reads one frame of that opcode and payload.
