@@ -24,19 +24,29 @@ func (s *Session) connect(m *subprotocol.Message) error {
 		}
 		return s.fail(&shown)
 	}
-	if s.framer.Features().Connect {
-		if err := s.answerConnect(version); err != nil {
-			s.endpoint.sessions.show(s)
-			s.stop(transport.StatusInternalError, "", err)
-			return errStopped
-		}
-		s.in.Or(inReady)
-		if s.framer.Features().Heartbeats {
-			s.startHeartbeat(client)
-		}
+	if !s.framer.Features().Connect {
+		s.ready()
+		return nil
 	}
-	s.endpoint.sessions.show(s)
+	err := s.answerConnect(version)
+	s.ready() // also if it failed: the handler has accepted, and sees Disconnect
+	if err != nil {
+		s.stop(transport.StatusInternalError, "", err)
+		return errStopped
+	}
+	if s.framer.Features().Heartbeats {
+		s.startHeartbeat(client)
+	}
 	return nil
+}
+
+// ready makes the session one that others may send to. Whoever answers Connect does
+// that once the answer is encoded and nothing can come before it any more.
+func (s *Session) ready() {
+	if !s.connected.Load() {
+		s.in.Or(inReady)
+		s.endpoint.sessions.show(s)
+	}
 }
 
 // reconnect has the handler decide about fresh credentials. A refusal leaves the

@@ -269,6 +269,9 @@ func (s *Session) writeNow(sc *scratch) (Status, error) {
 	b, typ, err := s.framer.Append(sc.buf[:0], &sc.msg)
 	encoded := err == nil
 	if encoded {
+		if sc.msg.Kind == subprotocol.KindConnected {
+			s.ready() // before the client can know
+		}
 		s.ends(&sc.msg)
 		sc.buf = b
 		sc.batch[0] = transport.Message{Type: typ, Data: b}

@@ -2,6 +2,7 @@ package handlertest
 
 import (
 	"errors"
+	"net"
 	"sync"
 	"time"
 
@@ -28,8 +29,9 @@ type Client struct {
 	batch [1]transport.Message
 	room  chan struct{} // has room for one: Writable came
 
-	more chan struct{} // has room for one: something came
-	gone chan struct{} // closed at the end
+	more      chan struct{} // has room for one: something came
+	connected chan struct{} // has room for one: Connected came
+	gone      chan struct{} // closed at the end
 
 	mu    sync.Mutex
 	inbox []*subprotocol.Message
@@ -39,7 +41,7 @@ type Client struct {
 func newClient(hand func(*subprotocol.Message)) *Client {
 	return &Client{
 		hand: hand,
-		room: make(chan struct{}, 1), more: make(chan struct{}, 1), gone: make(chan struct{}),
+		room: make(chan struct{}, 1), more: make(chan struct{}, 1), connected: make(chan struct{}, 1), gone: make(chan struct{}),
 	}
 }
 
@@ -47,24 +49,18 @@ func newClient(hand func(*subprotocol.Message)) *Client {
 // transport finds with As. Writing to it is Send's.
 func (c *Client) Conn() transport.Conn { return c.conn }
 
+// Features are what the sub-protocol has.
+func (c *Client) Features() subprotocol.Features { return c.framer.Features() }
+
 // Send encodes m and sends it; it waits while there is no room. A Kind of 0 becomes
-// KindSend. m is the caller's again when Send returns. The error unwraps to
-// net.ErrClosed if the connection is over.
+// KindSend, and a Send without a destination goes to Destination where the
+// sub-protocol has destinations. m is the caller's again when Send returns. The error
+// unwraps to net.ErrClosed if the connection is over.
 func (c *Client) Send(m *subprotocol.Message) error {
-	c.msg = *m
-	if c.msg.Kind == 0 {
-		c.msg.Kind = subprotocol.KindSend
-	}
-	b, typ, err := c.framer.Append(c.buf[:0], &c.msg)
-	if err != nil {
-		return err
-	}
-	c.buf = b
 	var late <-chan time.Time
 	for {
-		c.batch[0] = transport.Message{Type: typ, Data: b}
-		n, err := c.conn.Write(c.batch[:])
-		if n == 1 || err != nil {
+		taken, err := c.TrySend(m)
+		if taken || err != nil {
 			return err
 		}
 		if late == nil {
@@ -80,6 +76,25 @@ func (c *Client) Send(m *subprotocol.Message) error {
 			return errTimeout
 		}
 	}
+}
+
+// TrySend is Send that does not wait; it reports whether there was room.
+func (c *Client) TrySend(m *subprotocol.Message) (bool, error) {
+	c.msg = *m
+	if c.msg.Kind == 0 {
+		c.msg.Kind = subprotocol.KindSend
+	}
+	if c.msg.Kind == subprotocol.KindSend && c.msg.Destination == "" && c.framer.Features().Subscriptions {
+		c.msg.Destination = Destination
+	}
+	b, typ, err := c.framer.Append(c.buf[:0], &c.msg)
+	if err != nil {
+		return false, err
+	}
+	c.buf = b
+	c.batch[0] = transport.Message{Type: typ, Data: b}
+	n, err := c.conn.Write(c.batch[:])
+	return n == 1, err
 }
 
 // Receive waits for the next message, which is the caller's. Once all that came is
@@ -119,6 +134,26 @@ func (c *Client) next() *subprotocol.Message {
 	c.inbox[0] = nil
 	c.inbox = c.inbox[1:]
 	return m
+}
+
+// connect begins the session where the sub-protocol has a Connect, and waits for the
+// answer, or for the end.
+func (c *Client) connect() error {
+	if !c.framer.Features().Connect {
+		return nil
+	}
+	if err := c.Send(&subprotocol.Message{Kind: subprotocol.KindConnect}); err != nil && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	timer := time.NewTimer(Timeout)
+	defer timer.Stop()
+	select {
+	case <-c.connected:
+	case <-c.gone:
+	case <-timer.C:
+		return errTimeout
+	}
+	return nil
 }
 
 // Close begins the end of the connection, as transport.Conn's Close does, and does
@@ -196,6 +231,10 @@ func (c *Client) end(err error) {
 
 func (k *sink) Emit(m *subprotocol.Message) error {
 	c := (*Client)(k)
+	if m.Kind == subprotocol.KindConnected {
+		signal(c.connected)
+		return nil
+	}
 	if c.hand != nil {
 		c.hand(m)
 		return nil

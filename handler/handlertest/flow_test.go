@@ -36,6 +36,7 @@ func TestSlowHandler(t *testing.T) {
 		c, _ := pair(t, s, rec)
 		send(t, c, "block")
 		take(t, entered)
+		before := s.Endpoint.Stats().MessagesIn
 
 		p, ok := transport.As[transport.Pinger](c.Conn())
 		require.True(t, ok)
@@ -53,12 +54,15 @@ func TestSlowHandler(t *testing.T) {
 			require.NoError(t, c.Send(&subprotocol.Message{Type: transport.MessageBinary, Body: numbered(sent)}))
 		}
 		eventually(t, func() bool { return s.Endpoint.Stats().Pauses > 0 }, "reading stops")
-		for taken := 1; taken == 1; sent += taken {
+		for taken := true; taken; {
 			require.Less(t, sent, 4096, "64 MiB were read from a session that handles nothing")
-			taken, err = c.Conn().Write([]transport.Message{{Type: transport.MessageBinary, Data: numbered(sent)}})
+			taken, err = c.TrySend(&subprotocol.Message{Type: transport.MessageBinary, Body: numbered(sent)})
 			require.NoError(t, err)
+			if taken {
+				sent++
+			}
 		}
-		require.EqualValues(t, 1, s.Endpoint.Stats().MessagesIn, "nothing is handled behind the one that blocks")
+		require.Equal(t, before, s.Endpoint.Stats().MessagesIn, "nothing is handled behind the one that blocks")
 		roundTrip(t, s.Dial(t), "other sessions go on")
 
 		open()
@@ -143,6 +147,9 @@ func TestOverflowCloses(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, st handlertest.Stack) {
 		for _, reads := range []bool{true, false} {
+			if !reads && st.Format != "raw/none" {
+				continue // it takes the close timeout, and is up to the transport alone
+			}
 			t.Run(fmt.Sprintf("reads=%v", reads), func(t *testing.T) {
 				t.Parallel()
 				rec := record(nil)

@@ -5,7 +5,10 @@ import (
 	"time"
 
 	"github.com/weftws/weft/codec"
+	"github.com/weftws/weft/codec/jsoncodec"
+	"github.com/weftws/weft/codec/msgpackcodec"
 	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/subprotocol/envelope"
 	"github.com/weftws/weft/subprotocol/raw"
 	"github.com/weftws/weft/transport"
 	"github.com/weftws/weft/transport/gobwas"
@@ -33,7 +36,7 @@ type Stack struct {
 	// "gobwas-bare" and "gobwas-bare-tls" on a listener without net/http.
 	Carrier string
 
-	// Format names the sub-protocol and the codec: "raw/none".
+	// Format names the sub-protocol and the first codec: "raw/none", "json/json".
 	Format string
 
 	// TLS reports that clients connect over TLS.
@@ -42,8 +45,12 @@ type Stack struct {
 	// SubProtocol is what the endpoint gets first, and Dial speaks.
 	SubProtocol subprotocol.SubProtocol
 
-	// Codec is the endpoint's, nil for none.
-	Codec codec.Codec
+	// Codecs are the endpoint's.
+	Codecs []codec.Codec
+
+	// MaxBody is how long a body may be, in bytes, to fit into a message of
+	// MaxMessageSize.
+	MaxBody int
 
 	carrier carrier
 }
@@ -78,13 +85,26 @@ func carriers() []carrier {
 type format struct {
 	name        string
 	subProtocol subprotocol.SubProtocol
-	codec       codec.Codec
+	codecs      []codec.Codec
+	maxBody     int
 }
 
 // formats are the other half of the table.
 func formats() []format {
+	const (
+		head     = 512 // what an envelope has besides the body is far less
+		inBinary = MaxMessageSize - head
+		inText   = inBinary / 4 * 3 // as base64
+	)
+	jsonCodec, msgpackCodec := jsoncodec.New(nil), msgpackcodec.New(nil)
 	return []format{
-		{"raw/none", raw.New(nil), nil},
+		{"raw/none", raw.New(nil), nil, MaxMessageSize},
+		{"raw/json", raw.New(nil), []codec.Codec{jsonCodec}, MaxMessageSize},
+		{"raw/msgpack", raw.New(nil), []codec.Codec{msgpackCodec}, MaxMessageSize},
+		{"json/json", envelope.NewJSON(nil), []codec.Codec{jsonCodec, msgpackCodec}, inText},
+		{"json/msgpack", envelope.NewJSON(nil), []codec.Codec{msgpackCodec, jsonCodec}, inText},
+		{"msgpack/msgpack", envelope.NewMsgpack(nil), []codec.Codec{msgpackCodec, jsonCodec}, inBinary},
+		{"msgpack/json", envelope.NewMsgpack(nil), []codec.Codec{jsonCodec, msgpackCodec}, inBinary},
 	}
 }
 
@@ -96,7 +116,7 @@ func Stacks() []Stack {
 		for _, f := range formats() {
 			stacks = append(stacks, Stack{
 				Name: c.name + "/" + f.name, Carrier: c.name, Format: f.name, TLS: c.tls,
-				SubProtocol: f.subProtocol, Codec: f.codec, carrier: c,
+				SubProtocol: f.subProtocol, Codecs: f.codecs, MaxBody: f.maxBody, carrier: c,
 			})
 		}
 	}
