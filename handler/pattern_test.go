@@ -13,18 +13,18 @@ func TestParsePattern(t *testing.T) {
 	t.Parallel()
 	good := map[string]string{
 		"SEND /a":                "SEND /a",
-		"SEND":                   "SEND ",
+		"SEND":                   "SEND {$}",
 		"CONNECT":                "CONNECT",
 		"DISCONNECT":             "DISCONNECT",
-		"/topic/":                "none /topic/{...}",
+		"/topic/":                "none /topic/",
 		"topic.news":             "none topic.news",
 		"SEND my topic":          "SEND my topic",
 		"SUBSCRIBE /a/{b}/{c_1}": "SUBSCRIBE /a/{b}/{c_1}",
 		"ACK {all...}":           "ACK {all...}",
-		"NACK /a/{$}":            "NACK /a/",
-		"/{$}":                   "none /",
+		"NACK /a/{$}":            "NACK /a/{$}",
+		"/{$}":                   "none /{$}",
 		"/a//b":                  "none /a//b",
-		"UNSUBSCRIBE /":          "UNSUBSCRIBE /{...}",
+		"UNSUBSCRIBE /":          "UNSUBSCRIBE /",
 		"/ä/{größe}":             "none /ä/{größe}",
 	}
 	for text, want := range good {
@@ -64,20 +64,26 @@ func TestParsePattern(t *testing.T) {
 	}
 }
 
-// describe writes p out again, with {$} as the empty segment that it is.
+// describe writes p out again, the kind in front of all.
 func describe(p *pattern) string {
 	if p.segments == nil {
 		return p.kind.String()
 	}
 	var parts []string
-	for _, s := range p.segments {
+	for i, s := range p.segments {
 		switch s.how {
 		case literal:
+			if s.text == "" && i == len(p.segments)-1 {
+				s.text = "{$}"
+			}
 			parts = append(parts, s.text)
 		case wild:
 			parts = append(parts, "{"+s.text+"}")
 		case rest:
-			parts = append(parts, "{"+s.text+"...}")
+			if s.text != "" {
+				s.text = "{" + s.text + "...}"
+			}
+			parts = append(parts, s.text)
 		}
 	}
 	return p.kind.String() + " " + strings.Join(parts, "/")
