@@ -208,8 +208,11 @@ func (e *envelope) readMember(s *scanner) bool {
 	}
 	f, ok := lookup(name)
 	spelling := asJSON
-	if !ok && (string(name) == asText || string(name) == asBase64) {
-		f, ok, spelling = fieldBody, true, string(name)
+	switch string(name) {
+	case asText:
+		f, ok, spelling = fieldBody, true, asText
+	case asBase64:
+		f, ok, spelling = fieldBody, true, asBase64
 	}
 	switch {
 	case !ok:
