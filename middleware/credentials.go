@@ -3,6 +3,8 @@ package middleware
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -28,17 +30,20 @@ type Credentials struct {
 	Scheme string
 
 	// Token is that of SchemeBearer, SchemeQuery and SchemeCookie.
-	Token string
+	Token string `json:"-"`
 
 	// User and Password are those of SchemeBasic and SchemeLogin.
-	User, Password string
+	User     string
+	Password string `json:"-"`
 }
 
 // String names the scheme.
 func (c Credentials) String() string { return "credentials(" + c.Scheme + ")" }
 
-// GoString is String: secrets stay out of every format.
-func (c Credentials) GoString() string { return c.String() }
+// Format writes String, whatever the verb.
+func (c Credentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.String()) }
+
+var _ fmt.Formatter = Credentials{}
 
 // maxCredentials bounds the bytes of a token, and of a user with the password.
 const maxCredentials = 8192
