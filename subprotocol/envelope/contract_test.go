@@ -1,6 +1,7 @@
-package envelope_test
+package envelope
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -8,22 +9,11 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/weftws/weft/subprotocol"
-	"github.com/weftws/weft/subprotocol/envelope"
 	"github.com/weftws/weft/subprotocol/subprotocoltest"
 	"github.com/weftws/weft/transport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// both are the two forms.
-var both = []struct {
-	name string
-	new  func(*envelope.Options) *envelope.SubProtocol
-	typ  transport.MessageType
-}{
-	{"json", envelope.NewJSON, transport.MessageText},
-	{"msgpack", envelope.NewMsgpack, transport.MessageBinary},
-}
 
 // samples have each kind with nothing and with everything that it may have.
 func samples() []subprotocoltest.Sample {
@@ -95,37 +85,72 @@ func samples() []subprotocoltest.Sample {
 	return ss
 }
 
-func contract() *subprotocoltest.Options {
-	type message = subprotocol.Message
-	bad := func(m message) *message { return &m }
-	return &subprotocoltest.Options{
+// contract has what is the envelopes' own, for one form.
+func contract(msgpack bool) *subprotocoltest.Options {
+	o := &subprotocoltest.Options{
 		Samples: samples(),
 		Unsupported: []*subprotocol.Message{
-			bad(message{Kind: subprotocol.KindSend}),
-			bad(message{Kind: subprotocol.KindSend, Destination: "\xff"}),
-			bad(message{Kind: subprotocol.KindDeliver, Header: subprotocol.Header{{Name: "\xff"}}}),
-			bad(message{Kind: subprotocol.KindConnect, Version: "2"}),
-			bad(message{Kind: subprotocol.KindConnect, Heartbeat: subprotocol.Heartbeat{Send: -1}}),
-			bad(message{Kind: subprotocol.KindSubscribe, Subscription: "s", Destination: "/d", AckMode: 3}),
-			bad(message{Kind: subprotocol.KindError}),
-			bad(message{Kind: subprotocol.KindReceipt, Receipt: "r", Body: []byte("body")}),
-			bad(message{Kind: subprotocol.KindConnected, Heartbeat: subprotocol.Heartbeat{Receive: 1000 * time.Hour}}),
+			{Kind: subprotocol.KindSend},
+			{Kind: subprotocol.KindSend, Destination: "\xff"},
+			{Kind: subprotocol.KindDeliver, Header: subprotocol.Header{{Name: "\xff"}}},
+			{Kind: subprotocol.KindConnect, Version: "2"},
+			{Kind: subprotocol.KindConnect, Heartbeat: subprotocol.Heartbeat{Send: -1}},
+			{Kind: subprotocol.KindConnected, Heartbeat: subprotocol.Heartbeat{Receive: 1000 * time.Hour}},
+			{Kind: subprotocol.KindSubscribe, Subscription: "s", Destination: "/d", AckMode: 3},
+			{Kind: subprotocol.KindError},
+			{Kind: subprotocol.KindReceipt, Receipt: "r", Body: []byte("body")},
 		},
 	}
+	for _, x := range exchanges() {
+		data, err := os.ReadFile(x.file())
+		if err != nil {
+			panic(err)
+		}
+		lines := strings.Split(strings.TrimSpace(string(data)), "\n")[1:]
+		for _, from := range []side{client, server} {
+			t := subprotocoltest.Transcript{Name: x.name, AtClient: from == server}
+			for i := range x.steps {
+				s := &x.steps[i]
+				if s.from != from {
+					continue
+				}
+				n := 2 * i
+				if msgpack {
+					n++
+				}
+				t.Input = append(t.Input, parseLine(lines[n]).wire)
+				t.Want = append(t.Want, s.arrives())
+			}
+			o.Valid = append(o.Valid, t)
+		}
+	}
+	typ := transport.MessageText
+	if msgpack {
+		typ = transport.MessageBinary
+	}
+	for _, b := range malformedTable() {
+		if b.msgpack == msgpack {
+			o.Invalid = append(o.Invalid, subprotocoltest.Transcript{
+				Name: b.name, AtClient: b.from == server, Code: b.code,
+				Input: []transport.Message{{Type: typ, Data: []byte(b.input)}},
+			})
+		}
+	}
+	return o
 }
 
 func TestContract(t *testing.T) {
 	t.Parallel()
-	for _, form := range both {
-		t.Run(form.name, func(t *testing.T) {
+	for _, p := range []*SubProtocol{NewJSON(nil), NewMsgpack(nil)} {
+		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
-			subprotocoltest.Run(t, form.new(nil), contract())
+			subprotocoltest.Run(t, p, contract(p.msgpack))
 		})
 	}
 }
 
 func BenchmarkContract(b *testing.B) {
-	for _, form := range both {
-		b.Run(form.name, func(b *testing.B) { subprotocoltest.Benchmark(b, form.new(nil), contract()) })
+	for _, p := range []*SubProtocol{NewJSON(nil), NewMsgpack(nil)} {
+		b.Run(p.name, func(b *testing.B) { subprotocoltest.Benchmark(b, p, contract(p.msgpack)) })
 	}
 }

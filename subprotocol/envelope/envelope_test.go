@@ -15,6 +15,16 @@ import (
 	"github.com/weftws/weft/transport"
 )
 
+// both are the two forms.
+var both = []struct {
+	name string
+	new  func(*envelope.Options) *envelope.SubProtocol
+	typ  transport.MessageType
+}{
+	{"json", envelope.NewJSON, transport.MessageText},
+	{"msgpack", envelope.NewMsgpack, transport.MessageBinary},
+}
+
 type sinkFunc func(*subprotocol.Message) error
 
 func (f sinkFunc) Emit(m *subprotocol.Message) error { return f(m) }
