@@ -30,7 +30,8 @@ type conn struct {
 	// The reader's.
 	in      wire.Buffer
 	guard   guard
-	ioErr   error // of the first read that failed, a *violation if the guard refused
+	refused error // why there is nothing more to read, a *violation if the guard says so
+	ioErr   error // the same, once gorilla was told
 	limited bool  // a read deadline is set
 
 	// turn is odd while Receive runs. The reader makes it odd; whoever adds one to

@@ -3,6 +3,7 @@ package gorilla
 import (
 	"bufio"
 	"bytes"
+	"compress/flate"
 	"context"
 	"crypto/sha1" //nolint:gosec // the protocol's hash
 	"encoding/base64"
@@ -106,12 +107,13 @@ func (e *patientEcho) Closed(err error) { e.closed <- err }
 // peer is the other end of a connection whose near end echoes: it writes bytes and
 // reads strictly.
 type peer struct {
-	t      testing.TB
-	nc     net.Conn
-	br     *bufio.Reader
-	client bool // the peer is the client, so it masks and is not masked to
-	echo   *patientEcho
-	name   string // of the case, for messages
+	t       testing.TB
+	nc      net.Conn
+	br      *bufio.Reader
+	deflate bool // compression was agreed on
+	client  bool // the peer is the client, so it masks and is not masked to
+	echo    *patientEcho
+	name    string // of the case, for messages
 }
 
 // onBothSides runs f for a server under test and for a dialer under test. open makes
@@ -244,16 +246,37 @@ type rawFrame struct {
 	payload []byte
 }
 
-// next reads one frame and holds it to every rule of section 5.2. What the code
-// sends is never fragmented.
+// next reads a message or a control frame. Only a dialer fragments what it sends, and
+// only above the size of its buffer; a compressed message comes back inflated.
 func (p *peer) next() (rawFrame, error) {
+	first, err := p.nextFrame()
+	f := rawFrame{first.op &^ (fin | 0x40), first.payload}
+	for more := first; err == nil && more.op&fin == 0; {
+		require.True(p.t, first.op&0x40 != 0 || !p.client && len(more.payload) == writeBufferSize, "a fragment of %d bytes", len(more.payload))
+		more, err = p.nextFrame()
+		require.Equal(p.t, byte(opCont), more.op&^fin, "a continuation")
+		f.payload = append(f.payload, more.payload...)
+	}
+	if err == nil && first.op&0x40 != 0 {
+		require.True(p.t, p.deflate)
+		f.payload = inflate(p.t, f.payload)
+	}
+	if f.op == opText {
+		require.True(p.t, utf8.Valid(f.payload))
+	}
+	return f, err
+}
+
+// nextFrame reads one frame and holds it to every rule of section 5.2. op has the
+// first four bits too.
+func (p *peer) nextFrame() (rawFrame, error) {
 	var h [10]byte
 	if _, err := io.ReadFull(p.br, h[:2]); err != nil {
 		return rawFrame{}, err
 	}
-	require.Equal(p.t, fin, h[0]&0xf0, "FIN set, reserved bits clear")
-	op := h[0] & 0x0f
-	require.Contains(p.t, []byte{opText, opBin, opClose, opPing, opPong}, op)
+	require.Zero(p.t, h[0]&0x30, "reserved bits clear")
+	first, op := h[0], h[0]&0x0f
+	require.Contains(p.t, []byte{opCont, opText, opBin, opClose, opPing, opPong}, op)
 	require.Equal(p.t, !p.client, h[1]&0x80 != 0, "a client masks, a server does not")
 	n := uint64(h[1] & 0x7f)
 	switch n {
@@ -269,6 +292,7 @@ func (p *peer) next() (rawFrame, error) {
 		require.Greater(p.t, n, uint64(65535), "shortest form")
 	}
 	if op >= 8 {
+		require.Equal(p.t, fin, h[0]&0xf0)
 		require.LessOrEqual(p.t, n, uint64(125), "control frame")
 	}
 	var mask [4]byte
@@ -284,10 +308,25 @@ func (p *peer) next() (rawFrame, error) {
 			payload[i] ^= mask[i%4]
 		}
 	}
-	if op == opText {
-		require.True(p.t, utf8.Valid(payload))
-	}
-	return rawFrame{op, payload}, nil
+	return rawFrame{first, payload}, nil
+}
+
+func inflate(t testing.TB, b []byte) []byte {
+	t.Helper()
+	out, err := io.ReadAll(flate.NewReader(bytes.NewReader(append(b, "\x00\x00\xff\xff\x01\x00\x00\xff\xff"...))))
+	require.NoError(t, err)
+	return out
+}
+
+func deflate(t testing.TB, b []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w, err := flate.NewWriter(&out, 1)
+	require.NoError(t, err)
+	_, err = w.Write(b)
+	require.NoError(t, err)
+	require.NoError(t, w.Flush())
+	return bytes.TrimSuffix(out.Bytes(), []byte("\x00\x00\xff\xff"))
 }
 
 // expect reads one frame of that opcode and payload.

@@ -94,18 +94,19 @@ func (s *socket) headerEnd(p []byte) int {
 
 // readRaw gives gorilla the next bytes that the guard lets pass.
 func (c *conn) readRaw(p []byte) (int, error) {
-	for c.ioErr == nil {
+	for c.refused == nil {
 		if c.in.Len() == 0 {
-			c.ioErr = c.fill()
+			c.refused = c.fill()
 			continue
 		}
 		n := copy(p, c.in.Bytes())
-		n, c.ioErr = c.guard.feed(p[:n])
+		n, c.refused = c.guard.feed(p[:n])
 		c.in.Consume(n)
 		if n > 0 {
-			return n, nil
+			return n, nil // what is sound may say more than what is not
 		}
 	}
+	c.ioErr = c.refused
 	return 0, c.ioErr
 }
 
