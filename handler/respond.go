@@ -104,16 +104,17 @@ func (t template) expand(m *subprotocol.Message) (string, error) {
 	if len(t) == 1 {
 		return t[0], nil
 	}
-	var b strings.Builder
+	var room [128]byte
+	b := room[:0]
 	for i, s := range t {
 		if i%2 == 1 {
 			if s = m.PathValue(s); s == "" {
 				return "", fmt.Errorf("handler: there is no path value %q to send a result to", t[i])
 			}
 		}
-		b.WriteString(s)
+		b = append(b, s...)
 	}
-	return b.String(), nil
+	return string(b), nil
 }
 
 // result is an encoded result on its way.
