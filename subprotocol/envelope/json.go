@@ -113,6 +113,16 @@ func standsAsJSON(body []byte, maxDepth int) bool {
 // appendQuoted writes s, which is UTF-8, as a JSON string.
 func appendQuoted[S string | []byte](b []byte, s S) []byte {
 	b = append(b, '"')
+	start := len(b)
+	b = append(b, s...)
+	if n := plain(b[start:]); n < len(s) {
+		b = appendEscaped(b[:start+n], s[n:])
+	}
+	return append(b, '"')
+}
+
+func appendEscaped[S string | []byte](b []byte, s S) []byte {
+	const hex = "0123456789abcdef"
 	start := 0
 	for i := 0; i < len(s); i++ {
 		c := s[i]
@@ -131,11 +141,10 @@ func appendQuoted[S string | []byte](b []byte, s S) []byte {
 		case '\t':
 			b = append(b, '\\', 't')
 		default:
-			const hex = "0123456789abcdef"
 			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 		}
 	}
-	return append(append(b, s[start:]...), '"')
+	return append(b, s[start:]...)
 }
 
 func notUTF8(f field) error {

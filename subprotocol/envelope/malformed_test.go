@@ -44,10 +44,10 @@ func pack(parts ...string) string {
 
 // sampleValue is a value of the field in both forms.
 func sampleValue(f field) (json, msgpack string) {
-	switch {
-	case f == fieldAck:
+	switch f {
+	case fieldAck:
 		return `"client"`, pack("'client")
-	case f == fieldVersion:
+	case fieldVersion:
 		return `"1"`, pack("'1")
 	}
 	switch fields[f].value {

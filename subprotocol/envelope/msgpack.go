@@ -63,7 +63,7 @@ func appendMsgpack(dst []byte, m *subprotocol.Message, have set, p part) ([]byte
 				b = appendStr(appendStr(append(b, 0x92), h.Name), h.Value)
 			}
 		case aBody:
-			if len(m.Body) > math.MaxUint32 {
+			if uint64(len(m.Body)) > math.MaxUint32 {
 				return dst, fmt.Errorf("envelope: a body of %d bytes: %w", len(m.Body), errors.ErrUnsupported)
 			}
 			b = append(appendSize(b, 0xc4, len(m.Body)), m.Body...)
@@ -287,41 +287,40 @@ func (r *reader) next() (item, bool) {
 		return r.bytes(isExt, 1+1<<(c-0xd4))
 	}
 	// The others have a number in 1, 2, 4 or 8 bytes, big-endian.
-	k := kinds[c-0xc4]
-	if uint64(k.size) > uint64(len(r.data)-r.i) {
-		r.what = "the message ends too early"
+	w := wide[c]
+	number, ok := r.bytes(w.is, uint64(w.size))
+	if !ok {
 		return item{}, false
 	}
 	var n uint64
-	for _, b := range r.data[r.i : r.i+int(k.size)] {
+	for _, b := range number.bytes {
 		n = n<<8 | uint64(b)
 	}
-	r.i += int(k.size)
-	switch k.is {
+	switch w.is {
 	case isStr, isBin:
-		return r.bytes(k.is, n)
+		return r.bytes(w.is, n)
 	case isExt:
 		return r.bytes(isExt, n+1)
 	case isInt:
-		if n>>(8*k.size-1) == 0 {
+		if n>>(8*w.size-1) == 0 {
 			return item{is: isUint, n: n}, true
 		}
 	}
-	return item{is: k.is, n: n}, true
+	return item{is: w.is, n: n}, true
 }
 
-// kinds are the first bytes from 0xc4 on that a number follows, and its size.
-var kinds = [...]struct {
+// wide are the first bytes that a number follows, and its size.
+var wide = [...]struct {
 	is   is
 	size uint8
 }{
-	0xc4 - 0xc4: {isBin, 1}, 0xc5 - 0xc4: {isBin, 2}, 0xc6 - 0xc4: {isBin, 4},
-	0xc7 - 0xc4: {isExt, 1}, 0xc8 - 0xc4: {isExt, 2}, 0xc9 - 0xc4: {isExt, 4},
-	0xcc - 0xc4: {isUint, 1}, 0xcd - 0xc4: {isUint, 2}, 0xce - 0xc4: {isUint, 4}, 0xcf - 0xc4: {isUint, 8},
-	0xd0 - 0xc4: {isInt, 1}, 0xd1 - 0xc4: {isInt, 2}, 0xd2 - 0xc4: {isInt, 4}, 0xd3 - 0xc4: {isInt, 8},
-	0xd9 - 0xc4: {isStr, 1}, 0xda - 0xc4: {isStr, 2}, 0xdb - 0xc4: {isStr, 4},
-	0xdc - 0xc4: {isArray, 2}, 0xdd - 0xc4: {isArray, 4},
-	0xde - 0xc4: {isMap, 2}, 0xdf - 0xc4: {isMap, 4},
+	0xc4: {isBin, 1}, 0xc5: {isBin, 2}, 0xc6: {isBin, 4},
+	0xc7: {isExt, 1}, 0xc8: {isExt, 2}, 0xc9: {isExt, 4},
+	0xcc: {isUint, 1}, 0xcd: {isUint, 2}, 0xce: {isUint, 4}, 0xcf: {isUint, 8},
+	0xd0: {isInt, 1}, 0xd1: {isInt, 2}, 0xd2: {isInt, 4}, 0xd3: {isInt, 8},
+	0xd9: {isStr, 1}, 0xda: {isStr, 2}, 0xdb: {isStr, 4},
+	0xdc: {isArray, 2}, 0xdd: {isArray, 4},
+	0xde: {isMap, 2}, 0xdf: {isMap, 4},
 }
 
 // bytes reads the n bytes of an item.

@@ -71,7 +71,7 @@ func (r random) json(depth int) string {
 }
 
 func (r random) heartbeat() time.Duration {
-	return time.Duration(r.IntN(maxInterval+1)) * time.Millisecond
+	return time.Duration(r.Int64N(maxInterval+1)) * time.Millisecond
 }
 
 // message makes a message of that shape with some of its fields.
@@ -283,5 +283,28 @@ func TestReadLeniently(t *testing.T) {
 	} {
 		f, typ := framerFor(client, tt.input[0] >= 0x80)
 		require.Equal(t, tt.want, read(t, f, transport.Message{Type: typ, Data: []byte(tt.input)}), "%q", tt.input)
+	}
+}
+
+// A quote, a backslash or a control character is found wherever it stands.
+func TestPlain(t *testing.T) {
+	t.Parallel()
+	for n := range 40 {
+		b := make([]byte, n)
+		for at := range n {
+			for c := range 256 {
+				for i := range b {
+					b[i] = "a\x7f\x80\xff !#[]"[(i+c)%9]
+				}
+				b[at] = byte(c)
+				want := n
+				if c < ' ' || c == '"' || c == '\\' {
+					want = at
+				}
+				if got := plain(b); got != want {
+					t.Fatalf("%q: %d, not %d", b, got, want)
+				}
+			}
+		}
 	}
 }

@@ -1,5 +1,7 @@
 package envelope
 
+import "encoding/binary"
+
 // scanner walks over JSON (RFC 8259) that is UTF-8. Its methods stand on what
 // they read, leave i behind it, and return false if it is something else.
 type scanner struct {
@@ -72,23 +74,39 @@ func (s *scanner) str() ([]byte, bool) {
 		return nil, false
 	}
 	start := s.i
-	for s.i < len(s.data) {
-		c := s.data[s.i]
-		switch {
+	for {
+		s.i += plain(s.data[s.i:])
+		switch c := s.peek(); {
+		case s.i == len(s.data):
+			return nil, s.fail("a string does not end")
 		case c == '"':
 			s.i++
 			return s.data[start : s.i-1], true
 		case c < ' ':
 			return nil, s.fail("a string has a control character")
-		case c == '\\':
-			if !s.escape() {
-				return nil, s.fail("a string has an unknown escape")
-			}
-		default:
-			s.i++
+		case !s.escape():
+			return nil, s.fail("a string has an unknown escape")
 		}
 	}
-	return nil, s.fail("a string does not end")
+}
+
+// plain returns how many bytes at the front of b are neither a quote, a backslash
+// nor a control character.
+func plain(b []byte) int {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		// Eight at a time: x-ones &^ x has a top bit set where x has a zero byte.
+		w := binary.LittleEndian.Uint64(b[i:])
+		quote, slash := w^ones*'"', w^ones*'\\'
+		if ((w-ones*' ')&^w|(quote-ones)&^quote|(slash-ones)&^slash)&tops != 0 {
+			break
+		}
+	}
+	for i < len(b) && b[i] >= ' ' && b[i] != '"' && b[i] != '\\' {
+		i++
+	}
+	return i
 }
 
 func (s *scanner) escape() bool {
