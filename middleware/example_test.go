@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/weftws/weft/handler"
@@ -26,7 +27,7 @@ func (p printer) Receive(m transport.Message) {
 	if err := json.Unmarshal(m.Data, &f); err != nil {
 		panic(err)
 	}
-	fmt.Println("client:", f.Type, f.Receipt, f.Code)
+	fmt.Println(strings.TrimSpace(fmt.Sprintf("client: %s %s %s", f.Type, f.Receipt, f.Code)))
 }
 func (p printer) Writable()    {}
 func (p printer) Closed(error) { close(p.gone) }

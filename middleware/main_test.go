@@ -44,8 +44,6 @@ func stackOf(t testing.TB, sp subprotocol.SubProtocol, h handler.HandlerFunc, op
 	return &stack{t, p, handler.NewEndpoint(p, h, opts...)}
 }
 
-type middlewares = []func(handler.Handler) handler.Handler
-
 // frame is what a client reads of an envelope, or the whole message in Text if it is
 // none.
 type frame struct {

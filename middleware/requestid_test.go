@@ -42,5 +42,5 @@ func TestRequestID(t *testing.T) {
 func TestRequestIDAllocations(t *testing.T) {
 	h := middleware.RequestID(handler.HandlerFunc(nothing))
 	r := request(&subprotocol.Message{})
-	require.EqualValues(t, 1, testing.AllocsPerRun(100, func() { _ = h.Handle(context.Background(), r) }))
+	require.LessOrEqual(t, testing.AllocsPerRun(100, func() { _ = h.Handle(context.Background(), r) }), 1.0)
 }
