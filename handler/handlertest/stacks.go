@@ -12,6 +12,7 @@ import (
 	"github.com/weftws/weft/subprotocol/raw"
 	"github.com/weftws/weft/transport"
 	"github.com/weftws/weft/transport/gobwas"
+	"github.com/weftws/weft/transport/gorilla"
 	"github.com/weftws/weft/transport/pipe"
 )
 
@@ -23,6 +24,9 @@ const MaxMessageSize = 64 << 10
 // needs it is no failure.
 const closeTimeout = 2 * time.Second
 
+// writeTimeout keeps a peer that a test stalls from being ended on a slow machine.
+const writeTimeout = 2 * Timeout
+
 // Stack is one row of the table. It is immutable; Start may be called any number of
 // times and from any goroutine that may fail the test.
 type Stack struct {
@@ -33,7 +37,8 @@ type Stack struct {
 	// Carrier names the transport and the way that it is mounted: "pipe" inside the
 	// process, "gobwas" and "gobwas-tls" under net/http (the latter on
 	// transport.NewTLSListener), "gobwas-https" under net/http with TLS of its own,
-	// "gobwas-bare" and "gobwas-bare-tls" on a listener without net/http.
+	// "gobwas-bare" and "gobwas-bare-tls" on a listener without net/http,
+	// "gobwas-deflate" with compression of every message; and so for "gorilla".
 	Carrier string
 
 	// Format names the sub-protocol and the first codec: "raw/none", "json/json".
@@ -78,6 +83,11 @@ func carriers() []carrier {
 		{"gobwas-https", true, newGobwas, overHTTPS},
 		{"gobwas-bare", false, newGobwas, overListener},
 		{"gobwas-bare-tls", true, newGobwasTLS, overListener},
+		{"gobwas-deflate", false, newGobwasDeflate, overHTTP},
+		{"gorilla", false, newGorilla, overHTTP},
+		{"gorilla-tls", true, newGorilla, overTLSListener},
+		{"gorilla-https", true, newGorilla, overHTTPS},
+		{"gorilla-deflate", false, newGorillaDeflate, overHTTP},
 	}
 }
 
@@ -131,7 +141,26 @@ func newGobwas(*tls.Config) side { return newGobwasTLS(nil) }
 
 func newGobwasTLS(config *tls.Config) side {
 	return gobwas.New(&gobwas.Options{
-		MaxMessageSize: MaxMessageSize, CloseTimeout: closeTimeout, TLS: config,
-		WriteTimeout: 2 * Timeout, // a peer that a test stalls is not ended by a slow machine
+		MaxMessageSize: MaxMessageSize, CloseTimeout: closeTimeout, TLS: config, WriteTimeout: writeTimeout,
+	})
+}
+
+func newGobwasDeflate(*tls.Config) side {
+	return gobwas.New(&gobwas.Options{
+		MaxMessageSize: MaxMessageSize, CloseTimeout: closeTimeout, WriteTimeout: writeTimeout,
+		Compression: &gobwas.Compression{Threshold: -1},
+	})
+}
+
+func newGorilla(*tls.Config) side {
+	return gorilla.New(&gorilla.Options{
+		MaxMessageSize: MaxMessageSize, CloseTimeout: closeTimeout, WriteTimeout: writeTimeout,
+	})
+}
+
+func newGorillaDeflate(*tls.Config) side {
+	return gorilla.New(&gorilla.Options{
+		MaxMessageSize: MaxMessageSize, CloseTimeout: closeTimeout, WriteTimeout: writeTimeout,
+		Compression: &gorilla.Compression{Threshold: -1},
 	})
 }
