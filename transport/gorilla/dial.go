@@ -140,6 +140,8 @@ func (t *Transport) request(ctx context.Context, s *socket, u *url.URL, cfg *tra
 		return nil, false, readRefusal(resp)
 	case err != nil && s.left <= 0:
 		return nil, false, fmt.Errorf("answer is over the limit of %d bytes", t.opts.MaxHeaderBytes)
+	case errors.Is(err, websocket.ErrBadHandshake):
+		return nil, false, fmt.Errorf("%w: Upgrade, Connection or Sec-WebSocket-Accept of the answer is not what it must be", err)
 	case err != nil:
 		return nil, false, err
 	case !resp.ProtoAtLeast(1, 1):

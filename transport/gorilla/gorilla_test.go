@@ -55,13 +55,18 @@ type recorder struct {
 	got      chan transport.Message
 	writable chan struct{}
 	closed   chan error
+	hold     chan struct{} // if not nil, holds up each Receive
 }
 
 func newRecorder() *recorder {
-	return &recorder{make(chan transport.Message, 1024), make(chan struct{}, 1024), make(chan error, 1)}
+	return &recorder{make(chan transport.Message, 1024), make(chan struct{}, 1024), make(chan error, 1), nil}
 }
 
 func (r *recorder) Receive(m transport.Message) {
+	if r.hold != nil {
+		<-r.hold
+		return
+	}
 	m.Data = bytes.Clone(m.Data)
 	r.got <- m
 }

@@ -5,8 +5,6 @@ import (
 	"bytes"
 	"compress/flate"
 	"context"
-	"crypto/sha1" //nolint:gosec // the protocol's hash
-	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -147,9 +145,14 @@ func serverSide(t testing.TB, tr *Transport) func(t testing.TB) *peer {
 		defer mu.Unlock()
 		nc, err := net.Dial("tcp", host)
 		require.NoError(t, err)
-		_, err = nc.Write([]byte(upgradeRequest))
+		r := upgradeRequest
+		if tr.opts.Compression != nil {
+			r = request("", "Sec-WebSocket-Extensions: permessage-deflate")
+		}
+		_, err = nc.Write([]byte(r))
 		require.NoError(t, err)
 		p := newPeer(t, nc, bufio.NewReader(nc), true)
+		p.deflate = tr.opts.Compression != nil
 		resp, err := http.ReadResponse(p.br, nil)
 		require.NoError(t, err)
 		require.Equal(t, 101, resp.StatusCode)
@@ -195,15 +198,20 @@ func dialerSide(t testing.TB, tr *Transport) func(t testing.TB) *peer {
 	}
 }
 
+const deflateAnswer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+
 // acceptRaw answers an opening handshake.
 func acceptRaw(t testing.TB, nc net.Conn) *peer {
-	br := bufio.NewReader(nc)
-	if r, err := http.ReadRequest(br); err == nil {
-		sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // as above
-		fmt.Fprintf(nc, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
-			base64.StdEncoding.EncodeToString(sum[:]))
+	p := newPeer(t, nc, bufio.NewReader(nc), false)
+	if r, err := http.ReadRequest(p.br); err == nil {
+		extensions := ""
+		if p.deflate = r.Header.Get("Sec-WebSocket-Extensions") != ""; p.deflate {
+			extensions = "Sec-WebSocket-Extensions: " + deflateAnswer + "\r\n"
+		}
+		fmt.Fprintf(nc, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n%sSec-WebSocket-Accept: %s\r\n\r\n",
+			extensions, acceptOf(r))
 	}
-	return newPeer(t, nc, br, false)
+	return p
 }
 
 func newPeer(t testing.TB, nc net.Conn, br *bufio.Reader, client bool) *peer {

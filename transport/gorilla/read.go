@@ -46,10 +46,9 @@ func (c *conn) message(r io.Reader, text bool) ([]byte, error) {
 	data := wire.GetPiece(1)
 	var check wire.UTF8
 	for {
-		var beyond [16]byte
 		room := data[len(data):cap(data)]
 		if len(room) == 0 {
-			room = beyond[:] // most often the message ends here
+			room = make([]byte, 16) // most often the message ends here
 		}
 		n, err := r.Read(room)
 		if n > c.opts.MaxMessageSize-len(data) {

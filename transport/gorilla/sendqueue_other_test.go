@@ -1,0 +1,10 @@
+//go:build !linux
+
+package gorilla
+
+import (
+	"net"
+	"testing"
+)
+
+func sendQueue(testing.TB, net.Conn) (int, bool) { return 0, false }

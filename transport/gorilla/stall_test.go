@@ -1,0 +1,515 @@
+package gorilla
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/weftws/weft/transport"
+)
+
+// pair is a server's conn, its recorder, and a raw peer of it.
+func pair(t *testing.T, kind string, opts *Options) (p *peer, c *conn, r *recorder) {
+	t.Helper()
+	opened := make(chan *conn, 1)
+	r = newRecorder()
+	url := serve(t, kind, New(opts), &acceptor{open: func(c transport.Conn) transport.Receiver {
+		opened <- c.(*conn)
+		return r
+	}})
+	nc := rawDial(t, url)
+	_, err := nc.Write([]byte(upgradeRequest))
+	require.NoError(t, err)
+	p = newPeer(t, nc, bufio.NewReader(nc), true)
+	resp, err := http.ReadResponse(p.br, nil)
+	require.NoError(t, err)
+	require.Equal(t, 101, resp.StatusCode)
+	return p, wait(t, opened), r
+}
+
+// fillUp writes messages of size bytes until there is no room, and returns how many
+// were taken.
+func fillUp(t *testing.T, c *conn, size int) (taken int) {
+	t.Helper()
+	m := []transport.Message{{Type: transport.MessageBinary, Data: pattern(size)}}
+	for range 1 << 16 {
+		n, err := c.Write(m)
+		require.NoError(t, err)
+		if n == 0 {
+			return taken
+		}
+		taken++
+	}
+	require.Fail(t, "there is always room")
+	return 0
+}
+
+// held is how many bytes this process keeps for the peer of c.
+func held(c *conn) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := cap(c.piece) + len(c.tail) + cap(c.pong) + cap(c.control)
+	if len(c.rest) > 0 && c.piece == nil {
+		n += len(c.rest)
+	}
+	return n
+}
+
+// TestStalled: a peer that never reads costs little, gets Writable once it reads, and
+// then everything in order.
+func TestStalled(t *testing.T) {
+	t.Parallel()
+	for _, kind := range kinds {
+		if kind == "https-own" {
+			continue // blocks: it has no room while any message is under way, and then has again
+		}
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			p, c, r := pair(t, kind, nil)
+			const size = 16 << 10
+			taken := fillUp(t, c, size)
+			require.LessOrEqual(t, held(c), 2*size)
+			if queued, ok := sendQueue(t, p.nc); ok {
+				t.Logf("%s: %d messages taken, %d bytes in the process, %d in the kernel", kind, taken, held(c), queued)
+				require.Less(t, held(c)+queued, 512<<10)
+			}
+			require.Empty(t, r.writable)
+			for range taken {
+				p.expect(opBin, pattern(size))
+			}
+			wait(t, r.writable)
+			n, err := c.Write([]transport.Message{{Type: transport.MessageText, Data: []byte("last")}})
+			require.NoError(t, err)
+			require.Equal(t, 1, n)
+			p.expect(opText, []byte("last"))
+			require.Empty(t, r.writable)
+			p.finishOf(r)
+		})
+	}
+}
+
+// finishOf ends a sound connection whose receiver is r.
+func (p *peer) finishOf(r *recorder) {
+	p.t.Helper()
+	p.send(fin|opClose, "\x03\xe8")
+	p.expectClose(1000)
+	p.nc.Close()
+	require.Equal(p.t, &transport.CloseError{Code: 1000}, wait(p.t, r.closed))
+}
+
+// TestStalledBatch: a batch is taken in part, and each message once.
+func TestStalledBatch(t *testing.T) {
+	t.Parallel()
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			p, c, r := pair(t, kind, nil)
+			var batch []transport.Message
+			shared := transport.NewShared(transport.MessageText, pattern(70_000))
+			for i := range 1500 {
+				switch i % 4 {
+				case 0:
+					batch = append(batch, transport.Message{Type: transport.MessageBinary, Head: pattern(i), Data: pattern(i)})
+				case 1:
+					batch = append(batch, transport.Message{Type: transport.MessageText, Data: pattern(1000 * (i % 70))})
+				case 2:
+					batch = append(batch, shared.Message(nil))
+				case 3:
+					batch = append(batch, shared.Message(pattern(i)))
+				}
+			}
+			go func() {
+				rest := batch
+				for len(rest) > 0 {
+					n, err := c.Write(rest)
+					if err != nil {
+						return
+					}
+					if rest = rest[n:]; len(rest) > 0 {
+						<-r.writable
+					}
+				}
+			}()
+			for i, m := range batch {
+				op := byte(opText)
+				if m.Type == transport.MessageBinary {
+					op = opBin
+				}
+				if i%100 == 0 { // pongs go between messages, never into one
+					p.send(fin|opPing, "")
+				}
+				for {
+					f, err := p.next()
+					require.NoError(t, err)
+					if f.op == opPong {
+						continue
+					}
+					require.Equal(t, op, f.op)
+					require.Equal(t, string(m.Head)+string(m.Data), string(f.payload))
+					break
+				}
+			}
+		})
+	}
+}
+
+// TestLargeCut: a message that was cut is intact when the peer reads, and the pong of
+// a ping meanwhile comes behind it.
+func TestLargeCut(t *testing.T) {
+	t.Parallel()
+	shared := transport.NewShared(transport.MessageBinary, pattern(4<<20))
+	for name, m := range map[string]transport.Message{
+		"own":             {Type: transport.MessageBinary, Data: pattern(4 << 20)},
+		"head":            {Type: transport.MessageBinary, Head: pattern(100_000), Data: pattern(4 << 20)},
+		"shared":          shared.Message(nil),
+		"shared and head": shared.Message(pattern(100_000)),
+	} {
+		for _, kind := range kinds {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				t.Parallel()
+				p, c, r := pair(t, kind, nil)
+				n, err := c.Write([]transport.Message{m, m})
+				require.NoError(t, err)
+				require.Equal(t, 1, n)
+				p.send(fin|opPing, "now")
+				p.send(fin|opText, "x")
+				wait(t, r.got) // the ping has been looked at
+				p.expect(opBin, []byte(string(m.Head)+string(m.Data)))
+				p.expect(opPong, []byte("now"))
+				wait(t, r.writable)
+				p.finishOf(r)
+			})
+		}
+	}
+}
+
+// TestPingFlood: a peer that pings and never reads costs a bounded number of pongs.
+func TestPingFlood(t *testing.T) {
+	t.Parallel()
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			p, c, r := pair(t, kind, nil)
+			var flood []byte
+			for range 1000 {
+				flood = append(flood, frame(fin|opPing, pattern(125), true)...)
+			}
+			for range 40 { // 5 MB of pongs
+				p.write(flood)
+			}
+			p.send(fin|opText, "x")
+			wait(t, r.got)
+			require.Less(t, held(c), 100<<10)
+			_, err := c.Write([]transport.Message{{Type: transport.MessageText, Data: []byte("last")}})
+			require.NoError(t, err)
+			require.Less(t, held(c), 100<<10)
+		})
+	}
+}
+
+// TestCloseBesideWrite closes while batches are written: whatever Write took comes
+// before the close frame, and the close frame comes.
+func TestCloseBesideWrite(t *testing.T) {
+	t.Parallel()
+	for _, byPeer := range []bool{false, true} {
+		for range 50 {
+			p, c, r := pair(t, "http", nil)
+			batch := make([]transport.Message, 200)
+			for i := range batch {
+				batch[i] = transport.Message{Type: transport.MessageBinary, Data: pattern(500)}
+			}
+			var wg sync.WaitGroup
+			ended := make(chan struct{})
+			wg.Go(func() {
+				for {
+					n, err := c.Write(batch)
+					if err != nil {
+						return
+					}
+					if n < len(batch) {
+						select {
+						case <-r.writable:
+						case <-ended:
+						}
+					}
+				}
+			})
+			if byPeer {
+				wg.Go(func() { p.sendMay(frame(fin|opClose, []byte("\x03\xe8"), true)) })
+			} else {
+				wg.Go(func() { _ = c.Close(1000, "") })
+			}
+			for {
+				f, err := p.next()
+				require.NoError(t, err, "the close frame has not come")
+				if f.op == opClose {
+					break
+				}
+				require.Len(t, f.payload, 500)
+			}
+			close(ended)
+			p.nc.Close()
+			wg.Wait()
+			wait(t, r.closed)
+		}
+	}
+}
+
+// TestCloseBetweenSystemCalls puts the close where TestCloseBesideWrite meets it by
+// chance only: a Write has let the lock go between two system calls.
+func TestCloseBetweenSystemCalls(t *testing.T) {
+	t.Parallel()
+	between := func(c *conn, in bool) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.writing = in
+	}
+	m := []transport.Message{{Type: transport.MessageText, Data: []byte("late")}}
+
+	p, c, r := pair(t, "http", nil)
+	between(c, true)
+	require.NoError(t, c.Close(4001, ""))
+	between(c, false)
+	_, err := c.Write(m) // the next turn of the same Write
+	require.ErrorIs(t, err, net.ErrClosed)
+	p.expectClose(4001)
+	p.nc.Close()
+	wait(t, r.closed)
+
+	p, c, r = pair(t, "http", nil)
+	between(c, true)
+	p.send(fin|opClose, "\x0f\xa2")
+	settle(t, func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.settled != nil
+	}, "the reader waits for the Write")
+	between(c, false)
+	_, err = c.Write(m)
+	require.ErrorIs(t, err, net.ErrClosed)
+	p.expectClose(4002)
+	p.nc.Close()
+	wait(t, r.closed)
+}
+
+// TestGoroutines: an idle connection has one goroutine.
+func TestGoroutines(t *testing.T) {
+	const conns = 50
+	for _, kind := range kinds {
+		opened := make(chan *patientEcho, conns)
+		url := serve(t, kind, New(nil), &acceptor{open: func(c transport.Conn) transport.Receiver {
+			e := newPatientEcho(c)
+			opened <- e
+			return e
+		}})
+		before := readers()
+		var peers []*peer
+		for range conns {
+			nc := rawDial(t, url)
+			_, err := nc.Write([]byte(upgradeRequest))
+			require.NoError(t, err)
+			p := newPeer(t, nc, bufio.NewReader(nc), true)
+			_, err = http.ReadResponse(p.br, nil)
+			require.NoError(t, err)
+			p.echo = wait(t, opened)
+			p.send(fin|opText, "x")
+			p.expect(opText, []byte("x"))
+			peers = append(peers, p)
+		}
+		settle(t, func() bool { return readers() == before+conns && others() == 0 }, kind)
+		for _, p := range peers {
+			p.finish()
+		}
+		settle(t, func() bool { return readers() == before }, kind)
+	}
+}
+
+func stacks() string {
+	b := make([]byte, 8<<20)
+	return string(b[:runtime.Stack(b, true)])
+}
+
+// readers counts the goroutines that read for a connection, others those that do
+// anything else for one.
+func readers() int { return strings.Count(stacks(), "gorilla.(*conn).read(") }
+
+func others() int {
+	s := stacks()
+	return strings.Count(s, "gorilla.(*conn).waiter(") + strings.Count(s, "net/http.(*conn).serve(")
+}
+
+// settle waits until f holds: goroutines end a moment after what they have done is
+// seen.
+func settle(t *testing.T, f func() bool, name string) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !f() {
+		require.True(t, time.Now().Before(deadline), name)
+		runtime.Gosched()
+	}
+}
+
+// TestYield hands the reader over: messages go on coming in order, and a Yield outside
+// of Receive does nothing.
+func TestYield(t *testing.T) {
+	t.Parallel()
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			y := &yielding{entered: make(chan string, 10), yielded: make(chan struct{}, 10), release: make(chan struct{}), closed: make(chan error, 1)}
+			url := serve(t, kind, New(nil), &acceptor{open: func(c transport.Conn) transport.Receiver {
+				y.c = c.(*conn)
+				return y
+			}})
+			nc := rawDial(t, url)
+			_, err := nc.Write([]byte(upgradeRequest))
+			require.NoError(t, err)
+			p := newPeer(t, nc, bufio.NewReader(nc), true)
+			_, err = http.ReadResponse(p.br, nil)
+			require.NoError(t, err)
+			var b []byte
+			for _, s := range []string{"a", "b", "c"} { // in one segment, and so in one buffer
+				b = append(b, frame(fin|opText, []byte(s+string(pattern(100))), true)...)
+			}
+			p.write(append(b, frame(opText, []byte("d"+string(pattern(60))), true)...))
+			p.write(frame(fin|opPing, []byte("p"), true))
+			p.write(frame(fin|opCont, pattern(40), true))
+			for _, s := range []string{"a", "b", "c"} {
+				require.Equal(t, s+string(pattern(100)), wait(t, y.entered))
+			}
+			require.Equal(t, "d"+string(pattern(60))+string(pattern(40)), wait(t, y.entered))
+			p.expect(opPong, []byte("p"))
+			for range 4 {
+				wait(t, y.yielded)
+			}
+			require.False(t, y.c.Yield(), "no Receive runs that has not yielded")
+			_, err = p.nc.Write(frame(fin|opClose, []byte("\x03\xe8"), true))
+			require.NoError(t, err)
+			p.expectClose(1000)
+			p.nc.Close()
+			wait(t, y.closed) // though four Receives still run
+			close(y.release)
+			y.running.Wait()
+			require.Equal(t, []string{"a", "b", "c", "d"}, y.firsts())
+		})
+	}
+}
+
+// yielding yields in each Receive, goes on looking at its data, and stays.
+type yielding struct {
+	c       *conn
+	entered chan string
+	yielded chan struct{}
+	release chan struct{}
+	closed  chan error
+	running sync.WaitGroup
+	mu      sync.Mutex
+	seen    map[string]bool
+}
+
+func (y *yielding) Receive(m transport.Message) {
+	y.running.Add(1)
+	defer y.running.Done()
+	before := string(m.Data)
+	y.entered <- before
+	if !y.c.Yield() {
+		panic("the first Yield counts")
+	}
+	y.yielded <- struct{}{}
+	<-y.release
+	if string(m.Data) == before { // valid until Receive returns
+		y.mu.Lock()
+		defer y.mu.Unlock()
+		if y.seen == nil {
+			y.seen = map[string]bool{}
+		}
+		y.seen[before[:1]] = true
+	}
+}
+func (y *yielding) Writable()        {}
+func (y *yielding) Closed(err error) { y.closed <- err }
+
+func (y *yielding) firsts() (all []string) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	for _, s := range []string{"a", "b", "c", "d"} {
+		if y.seen[s] {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// TestPause: while paused nothing is delivered, and pings are answered until a message
+// comes.
+func TestPause(t *testing.T) {
+	t.Parallel()
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			p, c, r := pair(t, kind, nil)
+			c.Pause()
+			c.Pause()
+			p.send(fin|opPing, "a")
+			p.expect(opPong, []byte("a"))
+			p.send(fin|opText, "m")
+			_, err := c.Write([]transport.Message{{Type: transport.MessageText, Data: []byte("out")}})
+			require.NoError(t, err)
+			p.expect(opText, []byte("out"))
+			require.Empty(t, r.got)
+			c.Resume()
+			c.Resume()
+			require.Equal(t, "m", string(wait(t, r.got).Data))
+			// Close while paused ends it.
+			c.Pause()
+			p.send(fin|opText, "never")
+			require.NoError(t, c.Close(1000, ""))
+			p.expectClose(1000)
+			p.send(fin|opClose, "\x03\xe8")
+			p.nc.Close()
+			wait(t, r.closed)
+			require.Empty(t, r.got)
+		})
+	}
+}
+
+// TestPingContext: a Ping ends with its context or its connection.
+func TestPingContext(t *testing.T) {
+	t.Parallel()
+	p, c, r := pair(t, "http", nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 3)
+	go func() { _, err := c.Ping(ctx); done <- err }()
+	f, err := p.next()
+	require.NoError(t, err)
+	require.Equal(t, byte(opPing), f.op)
+	cancel()
+	require.ErrorIs(t, wait(t, done), context.Canceled)
+	p.write(frame(fin|opPong, f.payload, true)) // too late, and harmless
+
+	for range 2 {
+		go func() { _, err := c.Ping(context.Background()); done <- err }()
+	}
+	_, err = p.next()
+	require.NoError(t, err)
+	f, err = p.next()
+	require.NoError(t, err)
+	p.write(frame(fin|opPong, f.payload, true)) // answers the earlier one too
+	require.NoError(t, wait(t, done))
+	require.NoError(t, wait(t, done))
+	require.Positive(t, c.RoundTrip())
+
+	go func() { _, err := c.Ping(context.Background()); done <- err }()
+	_, err = p.next()
+	require.NoError(t, err)
+	p.nc.Close()
+	require.ErrorIs(t, wait(t, done), net.ErrClosed)
+	wait(t, r.closed)
+}
