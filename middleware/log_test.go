@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -86,6 +87,7 @@ func TestLog(t *testing.T) {
 		}
 		<-c.gone
 		time.Sleep(5 * time.Second)
+		synctest.Wait()
 		const who = " session=ID user=an?n"
 		require.Equal(t, []string{
 			"INFO session connected: kind=CONNECT request=PREFIX-1 duration=1ms" + who + " transport=pipe subprotocol= path=/chat remote=client-1",
@@ -127,7 +129,7 @@ func TestLogLevels(t *testing.T) {
 		c := s.dial()
 		c.send(send, `{"type":"send","destination":"/panics"}`)
 		<-c.gone
-		require.Equal(t, []string{"connected", "receipt"}, c.codes())
+		require.Equal(t, []string{"connected", "receipt"}, c.codes()) // waits for the Disconnect too
 		lines := log.take(id)
 		require.Len(t, lines, 3)
 		require.Contains(t, lines[0], "INFO session connected")
