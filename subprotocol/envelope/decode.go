@@ -218,9 +218,9 @@ func (e *envelope) readAck() {
 // come again is interned, all other strings are made with one allocation.
 func (f *framer) fill(e *envelope) {
 	m := &e.msg
-	m.Destination = f.intern(e, &m.Destination, e.strings[fieldDestination])
-	m.ContentType = f.intern(e, &m.ContentType, e.strings[fieldContentType])
-	m.Subscription = f.intern(e, &m.Subscription, e.strings[fieldSubscription])
+	f.intern(e, &m.Destination, e.strings[fieldDestination])
+	f.intern(e, &m.ContentType, e.strings[fieldContentType])
+	f.intern(e, &m.Subscription, e.strings[fieldSubscription])
 	e.later(&m.ID, e.strings[fieldID])
 	e.later(&m.Receipt, e.strings[fieldReceipt])
 	e.later(&m.Transaction, e.strings[fieldTransaction])
@@ -237,7 +237,7 @@ func (f *framer) fill(e *envelope) {
 	e.fields = slices.Grow(e.fields[:0], len(e.header))[:len(e.header)]
 	m.Header = e.fields
 	for i, p := range e.header {
-		m.Header[i].Name = f.intern(e, &m.Header[i].Name, p.name)
+		f.intern(e, &m.Header[i].Name, p.name)
 		e.later(&m.Header[i].Value, p.value)
 	}
 	s := string(e.joined)
@@ -269,25 +269,22 @@ type interned struct {
 	next    int
 }
 
-// intern returns b as a string that may be kept; if it is too long to be
-// interned it is left to later.
-func (f *framer) intern(e *envelope, to *string, b []byte) string {
-	if len(b) > maxInternedBytes {
-		e.later(to, b)
-	}
+// intern makes *to of b. A string that is too long to be interned is left to later.
+func (f *framer) intern(e *envelope, to *string, b []byte) {
 	if len(b) == 0 || len(b) > maxInternedBytes {
-		return ""
+		e.later(to, b)
+		return
 	}
 	if f.seen == nil {
 		f.seen = new(interned)
 	}
 	for _, s := range f.seen.strings {
 		if s == string(b) {
-			return s
+			*to = s
+			return
 		}
 	}
-	s := string(b)
-	f.seen.strings[f.seen.next] = s
+	*to = string(b)
+	f.seen.strings[f.seen.next] = *to
 	f.seen.next = (f.seen.next + 1) % maxInterned
-	return s
 }

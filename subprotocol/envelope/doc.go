@@ -37,7 +37,8 @@
 // [Options] has them all. The msgpack form needs binary messages and is refused
 // where a transport has none. A Deliver is one envelope; nothing is cut in pieces.
 //
-// Decode makes at most one string for all that is new in an envelope. Destinations,
-// subscriptions, content types and names of header fields that came before are reused: 16 strings
-// of at most 128 bytes for each connection.
+// Destinations, subscriptions, content types and names of header fields that came
+// before are not allocated again: a connection remembers 16 strings of at most 128
+// bytes. The other strings of an envelope share one allocation, so that whoever keeps
+// a receipt keeps the values of the header with it.
 package envelope

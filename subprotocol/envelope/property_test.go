@@ -164,7 +164,7 @@ func TestRoundTrip(t *testing.T) {
 				s.NewFramer("", subprotocol.FramerConfig{Client: true}).(*framer), s.NewFramer("", subprotocol.FramerConfig{}).(*framer),
 			}
 		}
-		for range 300 {
+		for range 100 {
 			for i := range shapes {
 				want := r.message(&shapes[i])
 				for _, e := range ends {
@@ -289,7 +289,7 @@ func TestReadLeniently(t *testing.T) {
 // A quote, a backslash or a control character is found wherever it stands.
 func TestPlain(t *testing.T) {
 	t.Parallel()
-	for n := range 40 {
+	for n := range 20 {
 		b := make([]byte, n)
 		for at := range n {
 			for c := range 256 {
