@@ -136,9 +136,9 @@ func (c *Client) next() *subprotocol.Message {
 	return m
 }
 
-// connect begins the session where the sub-protocol has a Connect, and waits for the
-// answer, or for the end.
-func (c *Client) connect() error {
+// Connect sends Connect where the sub-protocol has one, and waits for the answer or
+// for the end. DialWith does it once.
+func (c *Client) Connect() error {
 	if !c.framer.Features().Connect {
 		return nil
 	}

@@ -164,7 +164,7 @@ func (s *Server) DialWith(o *DialOptions) (*Client, error) {
 	s.mu.Lock()
 	s.clients = append(s.clients, c)
 	s.mu.Unlock()
-	return c, c.connect()
+	return c, c.Connect()
 }
 
 // labelled runs f so that the goroutines which it starts, and those which they
