@@ -2,6 +2,7 @@ package gobwas
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -80,15 +81,15 @@ func TestConformance(t *testing.T) {
 
 func TestConformanceCompressed(t *testing.T) {
 	t.Parallel()
-	for name, z := range map[string]*Compression{
-		"plain": {Threshold: -1}, "takeover": {Threshold: -1, ContextTakeover: true},
-	} {
-		for _, kind := range []string{"http", "bare", "bare-tls"} {
-			t.Run(name+"/"+kind, func(t *testing.T) {
-				t.Parallel()
-				transporttest.Run(t, kitFactory(kind, z), kitFeatures)
-			})
-		}
+	for _, c := range []struct {
+		kind     string
+		takeover bool
+	}{{"http", false}, {"bare-tls", false}, {"bare", true}, {"https", true}} {
+		t.Run(fmt.Sprintf("%s/takeover=%t", c.kind, c.takeover), func(t *testing.T) {
+			t.Parallel()
+			z := &Compression{Threshold: -1, ContextTakeover: c.takeover}
+			transporttest.Run(t, kitFactory(c.kind, z), kitFeatures)
+		})
 	}
 }
 
