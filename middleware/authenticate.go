@@ -52,8 +52,9 @@ type AuthOptions struct {
 	// Grace is how long a session whose credentials have expired may live to show
 	// fresh ones, where the sub-protocol can show them on a live session and has
 	// errors. It is then sent an Error of code "credentials-expired", and every message
-	// but Connect and Disconnect is refused with that code until it has. 0, the
-	// default, closes with status 1008 when they expire.
+	// but Connect and Disconnect is refused with that code until it has; what it has
+	// subscribed to still comes. 0, the default, closes with status 1008 when they
+	// expire.
 	Grace time.Duration
 
 	// ChangeUser lets fresh credentials be those of another user. By default they are
@@ -176,7 +177,7 @@ func (a *Authenticator) Authenticate(next handler.Handler) handler.Handler {
 			}
 		default:
 			if g != nil {
-				if err := g.check(time.Now()); err != nil {
+				if err := g.check(); err != nil {
 					return err
 				}
 			}
@@ -379,10 +380,10 @@ func (g *grant) stop() {
 }
 
 // check refuses what comes after the end.
-func (g *grant) check(now time.Time) error {
+func (g *grant) check() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.expires.IsZero() || now.Before(g.expires) {
+	if g.expires.IsZero() || time.Now().Before(g.expires) {
 		return nil
 	}
 	e := &subprotocol.Error{Code: codeExpired, Text: textExpired}
@@ -401,7 +402,7 @@ func (g *grant) mayRenew() bool {
 // fire is the timer's.
 func (g *grant) fire() {
 	g.mu.Lock()
-	if g.over || g.timer == nil {
+	if g.over || g.timer == nil || g.session.Context().Err() != nil {
 		g.mu.Unlock()
 		return
 	}

@@ -109,6 +109,36 @@ func TestAuthorize(t *testing.T) {
 	}
 }
 
+// TestAuthorizeMux: what the rules keep away from a route of a Mux does not reach it, and
+// the route's own wildcards count there.
+func TestAuthorizeMux(t *testing.T) {
+	t.Parallel()
+	reached := ""
+	to := func(name string) handler.Handler {
+		return handler.HandlerFunc(func(_ context.Context, r handler.Request) error {
+			reached = name + r.PathValue("area") + r.PathValue("rest")
+			return nil
+		})
+	}
+	mux := handler.NewMux()
+	mux.Use(middleware.Authorize(rules...))
+	mux.Route("SEND /app/admin/{rest...}", to("admin "))
+	mux.Route("SEND /app/audit", to("audit"))
+	mux.Route("SEND /app/mine/private/{rest...}", to("private "))
+	mux.Route("SEND /app/yours/private/{rest...}", to("private "))
+	mux.Route("SEND /app/", to("app"))
+	mux.Route("SEND", to("raw"))
+	for destination, want := range map[string]string{
+		"/app/say": "app", "": "raw", "/app/mine/private/x/y": "private minex/y",
+		"/app/yours/private/x": "", "/app/admin/x": "", "/app/admin": "", "/app/audit": "", "/app//admin/x": "",
+		"/app/admin//": "", "/app/x/../admin/x": "", "/APP/admin/x": "", "/app/": "",
+	} {
+		reached = ""
+		_ = mux.Handle(t.Context(), request(&subprotocol.Message{Kind: subprotocol.KindSend, Destination: destination}))
+		require.Equal(t, want, reached, destination)
+	}
+}
+
 // TestAuthorizeOtherKinds: what follows from what was allowed passes, what no client may
 // send does not.
 func TestAuthorizeOtherKinds(t *testing.T) {

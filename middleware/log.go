@@ -52,7 +52,7 @@ func logMessage(ctx context.Context, l *slog.Logger, s *handler.Session, kind su
 	case subprotocol.KindDisconnect:
 		level, text = slog.LevelInfo, "session ended"
 	}
-	over := errors.Is(err, net.ErrClosed) && s.Context().Err() != nil
+	over := (errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled)) && s.Context().Err() != nil
 	if err != nil && !over {
 		level, text, code = slog.LevelError, "message failed", "internal"
 		if e, ok := errors.AsType[*subprotocol.Error](err); ok {

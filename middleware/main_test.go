@@ -3,6 +3,7 @@ package middleware_test
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"runtime"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/weftws/weft/handler"
+	"github.com/weftws/weft/middleware"
 	"github.com/weftws/weft/subprotocol"
 	"github.com/weftws/weft/subprotocol/envelope"
 	"github.com/weftws/weft/transport"
@@ -233,5 +235,38 @@ func BenchmarkTen(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		_ = h.Handle(ctx, r)
+	}
+}
+
+// BenchmarkEach is what each middleware costs a message that it lets through.
+func BenchmarkEach(b *testing.B) {
+	auth := middleware.NewAuthenticator(verifier, nil)
+	hooks := middleware.TraceHooks{End: func(context.Context, handler.Request, error) {}}
+	for _, m := range []struct {
+		name string
+		f    func(handler.Handler) handler.Handler
+	}{
+		{"Recover", middleware.Recover},
+		{"Log", middleware.Log(slog.New(slog.DiscardHandler))},
+		{"Timeout", middleware.Timeout(time.Hour)},
+		{"RateLimit", middleware.RateLimit(1e9, 1e9)},
+		{"RateLimitBy", middleware.RateLimitBy(byID, 1e9, 1e9, nil)},
+		{"MaxInFlight", middleware.MaxInFlight(1, 0)},
+		{"RequestID", middleware.RequestID},
+		{"Authenticate", auth.Authenticate},
+		{"Authorize", middleware.Authorize(rules...)},
+		{"Deduplicate", middleware.Deduplicate(&middleware.DeduplicateOptions{Key: byID})},
+		{"Trace", middleware.Trace(hooks)},
+	} {
+		b.Run(m.name, func(b *testing.B) {
+			h, ctx := m.f(handler.HandlerFunc(nothing)), context.Background()
+			r := request(&subprotocol.Message{Kind: subprotocol.KindSend, Destination: "/app/rooms/1/say", ID: "1"})
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := h.Handle(ctx, r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -32,7 +32,7 @@ func MaxInFlightBy(key func(r handler.Request) string, n int, wait time.Duration
 	if key == nil || n <= 0 || wait < 0 {
 		panic("middleware: MaxInFlight: no key, or a number that is not positive")
 	}
-	f := &flights{slots: make(map[string]*slots), max: n, wait: wait}
+	f := &flights{slots: make(map[string]*slots), max: n}
 	return func(next handler.Handler) handler.Handler {
 		return handler.HandlerFunc(func(ctx context.Context, r handler.Request) error {
 			if !counts(r.Message.Kind) {
@@ -45,8 +45,8 @@ func MaxInFlightBy(key func(r handler.Request) string, n int, wait time.Duration
 			s := f.enter(k)
 			defer f.leave(k, s)
 			if !s.take(ctx, wait) {
-				if err := ctx.Err(); err != nil {
-					return err
+				if ctx.Err() != nil {
+					return context.Cause(ctx) // which says that the session is over, if it is
 				}
 				return errBusy
 			}
@@ -63,10 +63,10 @@ type flights struct {
 	mu    sync.Mutex
 	slots map[string]*slots
 	max   int
-	wait  time.Duration
 }
 
-// slots are those of one key: what is in free is in use.
+// slots are those of one key: each message that is handled has put something into
+// used.
 type slots struct {
 	used  chan struct{}
 	users int // guarded by flights.mu
