@@ -149,7 +149,7 @@ func (t *typed[In, Out]) respond(ctx context.Context, r Request, c codec.Codec, 
 		res.buf = append(res.buf[:0], b...)
 	case formString:
 		text, _ := any(out).(string)
-		res.buf = append(res.buf[:0], text...)
+		res.buf, res.msg.ContentType = append(res.buf[:0], text...), "text/plain"
 	default:
 		if c != nil && reply {
 			// What came as binary is answered so.

@@ -29,9 +29,9 @@ type None struct{}
 // asks for a receipt, where the sub-protocol ties replies to receipts, and
 // any where it has no subscriptions either, such as raw. The answer to a SUBSCRIBE is
 // the only message of that subscription. WithSendTo and
-// WithSendToUser send the result elsewhere instead. A []byte or a string goes out
-// as it is, without a content type; None sends nothing; any other result is sent, also a zero
-// value or nil.
+// WithSendToUser send the result elsewhere instead. A []byte goes out as it is, without
+// a content type, a string as text/plain; None sends nothing; any other result is sent,
+// also a zero value or nil.
 //
 // What the client gets wrong is a *subprotocol.Error that is not fatal:
 //

@@ -245,7 +245,7 @@ func TestFuncSendsElsewhere(t *testing.T) {
 			require.Empty(t, p.got, "nothing may be sent if a destination is not known")
 		}
 		require.Equal(t, []string{"REPLY s=1|hi"}, do("SUBSCRIBE d=/text s=1"))
-		require.Equal(t, []string{"/all  hi"}, p.got)
+		require.Equal(t, []string{"/all text/plain hi"}, p.got)
 
 		p.err = errors.New("secret")
 		require.Equal(t, []string{"ERROR r=6 internal"}, do(`SEND d=/user/bob/q1 r=6|{}`))
