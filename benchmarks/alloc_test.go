@@ -3,10 +3,12 @@
 package benchmarks
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/gobwas/ws"
@@ -96,6 +98,48 @@ func TestPipeEchoAllocations(t *testing.T) {
 	}) / n
 	t.Logf("%.4f allocations for each message", per)
 	require.Less(t, per, echoBudget)
+}
+
+// libraryBudget is what the libraries under a carrier allocate in a round trip, at both
+// ends together: crypto/tls for its records, gorilla for its readers and writers.
+func libraryBudget(carrier string) float64 {
+	budget := 0.0
+	if strings.Contains(carrier, "tls") || strings.Contains(carrier, "https") {
+		budget += 6
+	}
+	switch {
+	case carrier == "gorilla-deflate":
+		budget += 18
+	case strings.HasPrefix(carrier, "gorilla"):
+		budget += 5
+	}
+	return budget
+}
+
+// Every row, both ends together: the server's side and the client's, which is built of
+// the same parts. Neither raw nor the envelopes allocate anything.
+func TestRowAllocations(t *testing.T) {
+	skipUnderRace(t)
+	const n = 2000
+	for _, st := range handlertest.Stacks() {
+		t.Run(st.Name, func(t *testing.T) {
+			s := st.Start(t, handler.HandlerFunc(handlertest.Echo))
+			back := make(chan struct{}, 1)
+			c, err := s.DialWith(&handlertest.DialOptions{OnMessage: func(*subprotocol.Message) { back <- struct{}{} }})
+			require.NoError(t, err)
+			m := &subprotocol.Message{Body: bytes.Repeat([]byte("weft "), 13)}
+			per := mallocs(func() {
+				for range n {
+					if err := c.Send(m); err != nil {
+						t.Fatal(err)
+					}
+					<-back
+				}
+			}) / n
+			t.Logf("%.3f allocations for each round trip", per)
+			require.Less(t, per, libraryBudget(st.Carrier)+2*echoBudget)
+		})
+	}
 }
 
 func TestFanoutAllocations(t *testing.T) {
