@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/weftws/weft/handler"
@@ -82,12 +83,14 @@ type sending struct{ done bool }
 var errHandling = &subprotocol.Error{Code: "busy", Text: "this message is being handled already"}
 
 func once(ctx context.Context, t *table[sent, *sending], key sent, next handler.Handler, r handler.Request) error {
-	own := new(sending)
+	var own *sending
 	t.Lock()
 	now := time.Now()
 	first, ok := t.get(key, now)
 	done := ok && first.done
 	if !ok {
+		own = new(sending)
+		key = sent{strings.Clone(key.owner), strings.Clone(key.id)}
 		t.put(key, own, now)
 	}
 	t.Unlock()

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/weftws/weft/handler"
@@ -152,4 +153,49 @@ func ExampleDeduplicate() {
 	// client: connected
 	// client: receipt 1
 	// client: receipt 2
+}
+
+// Everybody reads the news; each user has a corner that nobody else gets into.
+func ExampleAuthorize() {
+	rules := middleware.Authorize(
+		middleware.Allow("SUBSCRIBE /news/", middleware.Anyone),
+		middleware.Allow("/users/{user}/", func(r handler.Request) bool {
+			return middleware.SignedIn(r) && r.PathValue("user") == r.Session.User()
+		}),
+	)
+	h := rules(welcome)
+	for _, m := range []*subprotocol.Message{
+		{Kind: subprotocol.KindSubscribe, Destination: "/news/sports"},
+		{Kind: subprotocol.KindSend, Destination: "/news/sports"},
+		{Kind: subprotocol.KindSubscribe, Destination: "/users/ann/inbox"},
+		{Kind: subprotocol.KindSubscribe, Destination: "/News/../users//ann"},
+	} {
+		fmt.Println(h.Handle(context.Background(), handler.Request{Session: new(handler.Session), Message: m}))
+	}
+	// Output:
+	// <nil>
+	// subprotocol: forbidden: SEND is not allowed here
+	// subprotocol: forbidden: SUBSCRIBE is not allowed here
+	// subprotocol: forbidden: SUBSCRIBE is not allowed here
+}
+
+// Hooks count what is handled, by kind and result.
+func ExampleTrace() {
+	counted := make(map[string]int)
+	var mu sync.Mutex
+	trace := middleware.Trace(middleware.TraceHooks{
+		End: func(_ context.Context, r handler.Request, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			counted[fmt.Sprint(r.Message.Kind, " failed=", err != nil)]++
+		},
+	})
+	h := trace(middleware.RateLimit(1, 2)(welcome))
+	s := new(handler.Session)
+	for range 5 {
+		_ = h.Handle(context.Background(), handler.Request{Session: s, Message: &subprotocol.Message{Kind: subprotocol.KindSend}})
+	}
+	fmt.Println(counted)
+	// Output:
+	// map[SEND failed=false:2 SEND failed=true:3]
 }

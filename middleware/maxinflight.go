@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,17 +23,41 @@ import (
 //
 // It belongs outside of Timeout. It panics if n is not positive or wait is negative.
 func MaxInFlight(n int, wait time.Duration) func(handler.Handler) handler.Handler {
-	return MaxInFlightBy(func(handler.Request) string { return "all" }, n, wait)
+	const all = "all"
+	f := newFlights(n, wait)
+	f.enter(all) // for good: no message has to make it
+	return f.middleware(func(handler.Request) string { return all })
 }
 
 // MaxInFlightBy is MaxInFlight over all sessions with the same key, such as ByUser.
 // What has the key "" is not limited. Only the keys of messages that are being
 // handled, or wait for it, are known.
 func MaxInFlightBy(key func(r handler.Request) string, n int, wait time.Duration) func(handler.Handler) handler.Handler {
-	if key == nil || n <= 0 || wait < 0 {
-		panic("middleware: MaxInFlight: no key, or a number that is not positive")
+	if key == nil {
+		panic("middleware: MaxInFlightBy without a key")
 	}
-	f := &flights{slots: make(map[string]*slots), max: n}
+	return newFlights(n, wait).middleware(key)
+}
+
+var errBusy = &subprotocol.Error{Code: "busy", Text: "too many messages are being handled; try again later"}
+
+// flights are the slots of all keys that are in use.
+type flights struct {
+	max  int
+	wait time.Duration
+
+	mu    sync.Mutex
+	slots map[string]*slots
+}
+
+func newFlights(n int, wait time.Duration) *flights {
+	if n <= 0 || wait < 0 {
+		panic("middleware: MaxInFlight: the number must be positive, and the time not negative")
+	}
+	return &flights{max: n, wait: wait, slots: make(map[string]*slots)}
+}
+
+func (f *flights) middleware(key func(handler.Request) string) func(handler.Handler) handler.Handler {
 	return func(next handler.Handler) handler.Handler {
 		return handler.HandlerFunc(func(ctx context.Context, r handler.Request) error {
 			if !counts(r.Message.Kind) {
@@ -44,7 +69,7 @@ func MaxInFlightBy(key func(r handler.Request) string, n int, wait time.Duration
 			}
 			s := f.enter(k)
 			defer f.leave(k, s)
-			if !s.take(ctx, wait) {
+			if !s.take(ctx, f.wait) {
 				if ctx.Err() != nil {
 					return context.Cause(ctx) // which says that the session is over, if it is
 				}
@@ -54,15 +79,6 @@ func MaxInFlightBy(key func(r handler.Request) string, n int, wait time.Duration
 			return next.Handle(ctx, r)
 		})
 	}
-}
-
-var errBusy = &subprotocol.Error{Code: "busy", Text: "too many messages are being handled; try again later"}
-
-// flights are the slots of all keys that are in use.
-type flights struct {
-	mu    sync.Mutex
-	slots map[string]*slots
-	max   int
 }
 
 // slots are those of one key: each message that is handled has put something into
@@ -78,7 +94,7 @@ func (f *flights) enter(key string) *slots {
 	s := f.slots[key]
 	if s == nil {
 		s = &slots{used: make(chan struct{}, f.max)}
-		f.slots[key] = s
+		f.slots[strings.Clone(key)] = s // another message's may outlive this one's
 	}
 	s.users++
 	return s

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -112,6 +113,7 @@ func (l *limits) allow(r handler.Request) bool {
 	lim, ok := l.table.get(key, now)
 	if !ok {
 		lim = rate.NewLimiter(l.rate, l.burst)
+		key = strings.Clone(key)
 	}
 	l.table.put(key, lim, now)
 	l.table.Unlock()

@@ -3,7 +3,6 @@ package middleware
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"strings"
 	"sync"
 	"time"
 )
@@ -74,11 +73,11 @@ func (n *node[K, V]) unlink() { n.prev.next, n.next.prev = n.next, n.prev }
 // maxKey is how many bytes of a key a table keeps.
 const maxKey = 128
 
-// tableKey is a key that may be kept: of bounded length, and of no message's memory.
-// A long one becomes its hash, so that two of them don't become the same.
+// tableKey is a key of bounded length. A long one becomes its hash, so that two of them
+// don't become the same. Whoever puts one that came with a message puts a clone.
 func tableKey(s string) string {
 	if len(s) <= maxKey {
-		return strings.Clone(s)
+		return s
 	}
 	sum := sha256.Sum256([]byte(s))
 	return "sha256:" + hex.EncodeToString(sum[:])
