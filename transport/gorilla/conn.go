@@ -30,9 +30,10 @@ type conn struct {
 	// The reader's.
 	in      wire.Buffer
 	guard   guard
-	refused error // why there is nothing more to read, a *violation if the guard says so
-	ioErr   error // the same, once gorilla was told
-	limited bool  // a read deadline is set
+	refused error    // why there is nothing more to read, a *violation if the guard says so
+	ioErr   error    // the same, once gorilla was told
+	limited bool     // a read deadline is set
+	beyond  [16]byte // where the first bytes go that have no room
 
 	// turn is odd while Receive runs. The reader makes it odd; whoever adds one to
 	// that odd number first, the reader after Receive or Yield, decides who reads on.

@@ -132,7 +132,7 @@ func (t *Transport) request(ctx context.Context, s *socket, u *url.URL, cfg *tra
 	}
 	// What ends ctx ends the reads and writes on s; gorilla would put its own deadline
 	// in place of that.
-	ws, resp, err := d.DialContext(context.WithoutCancel(ctx), u.String(), cfg.Header)
+	ws, resp, err := d.DialContext(context.WithoutCancel(ctx), u.String(), cfg.Header) //nolint:bodyclose // gorilla has read it
 	switch {
 	case ctx.Err() != nil:
 		return nil, false, context.Cause(ctx)

@@ -1,3 +1,80 @@
+// Package gorilla is WebSocket (RFC 6455) on github.com/gorilla/websocket: its upgrade,
+// its dialer and its frames, with weft's own limits and without its waiting.
+//
+// # Use
+//
+// [New] makes a transport that serves requests of net/http, and that dials:
+//
+//	ep := handler.NewEndpoint(gorilla.New(nil), h, handler.WithSubProtocols(raw.New(nil)))
+//	http.Handle("/ws", ep)
+//
+// The gobwas transport behaves alike and costs less; this one is for those who trust
+// the engine that they know.
+//
+// # Options
+//
+// [Options] bounds what a peer may ask for and how long it may take. nil and zero
+// fields mean the defaults; every limit is on by default, compression is off.
+//
+// # Semantics
+//
+// Each connection has one goroutine, which reads; no buffer for writing is kept while
+// nothing is written. gorilla encodes into memory, and whoever sends writes that
+// without waiting, a batch in one system call; a goroutine exists only while the peer
+// takes less than was sent. A publication is encoded once, as a
+// websocket.PreparedMessage. Control frames are answered at once, also between
+// the fragments of a message. Text is checked as it comes, after inflating, and fails at the
+// first byte that no continuation could mend. Bytes that arrive together with the
+// handshake are the first that are read.
+//
+// TLS through transport.NewTLSListener works the same way. On a TLS connection that
+// net/http has made by itself (ServeTLS, ListenAndServeTLS) and on systems without
+// non-blocking system calls a goroutine of that one connection waits while bytes leave;
+// a Write may then find no room although the peer has read everything.
+//
+// A connection ends with a *transport.CloseError if the peer sent a close frame, else with
+// a *transport.EndError: StatusProtocolError, StatusInvalidPayloadData and
+// StatusMessageTooBig for broken rules, StatusPolicyViolation for a message that
+// took too long, StatusAbnormalClosure for a lost connection. What a peer
+// sends after Close was called on this side is dropped. A server ends its half
+// after the close frames and waits for the client to end the other, for CloseTimeout
+// at most, so that no frame is lost to a reset. A connection that is paused reads
+// nothing, and sees neither a close frame nor the end before Resume.
+//
+// Conns have Yield, Pause, Ping and RoundTrip.
+//
+// With [Options].Compression set, permessage-deflate (RFC 7692) is agreed on as
+// gorilla does it: each message by itself, in windows of 32 KiB. A server takes the
+// first offer that it can answer:
+//
+//	permessage-deflate                    taken
+//	... server_no_context_takeover        taken
+//	... client_no_context_takeover        taken
+//	... client_max_window_bits            taken, the window stays as large as the client likes
+//	... client_max_window_bits=8 to 15    the same
+//	... server_max_window_bits=8 to 15    declined: a promise that gorilla can't keep
+//	... repeated, unknown or malformed    declined
+//	no offer taken                        the connection is opened without compression
+//
+// The answer is always "permessage-deflate; server_no_context_takeover;
+// client_no_context_takeover", which is also what Dial offers. It accepts that,
+// with server_max_window_bits too, or no compression; anything else fails the dial.
+//
+// # Limits
+//
+// A message is bounded over all its fragments and after inflating: what inflates to
+// more ends the connection at the first byte too many. On the wire a compressed
+// message may take a sixty-fourth and 1 KiB more than that. A peer that does not read
+// holds at most one message in this process, besides the bytes that the kernel keeps.
+// Under net/http the server's ReadHeaderTimeout and MaxHeaderBytes bound the request.
+//
+// Unlike gobwas it
+//   - does not serve bare listeners, only requests of net/http;
+//   - sends what a dialer writes in several frames if it is over 64 KiB, and so what it
+//     compresses to; a publication is compressed in frames of about 4 KiB;
+//   - keeps no context between messages, and no smaller window for the server;
+//   - reports the rules that gorilla checks in gorilla's words;
+//   - copies each message that comes in, and allocates twice for an echo.
 package gorilla
 
 import (

@@ -48,7 +48,7 @@ func (c *conn) message(r io.Reader, text bool) ([]byte, error) {
 	for {
 		room := data[len(data):cap(data)]
 		if len(room) == 0 {
-			room = make([]byte, 16) // most often the message ends here
+			room = c.beyond[:] // most often the message ends here
 		}
 		n, err := r.Read(room)
 		if n > c.opts.MaxMessageSize-len(data) {
@@ -65,9 +65,9 @@ func (c *conn) message(r io.Reader, text bool) ([]byte, error) {
 			data = grown
 		}
 		switch {
-		case err == io.EOF && text && !check.Complete(): //nolint:errorlint // io.EOF by contract
+		case err == io.EOF && text && !check.Complete():
 			return data, errText
-		case err == io.EOF: //nolint:errorlint // io.EOF by contract
+		case err == io.EOF:
 			return data, nil
 		case err != nil:
 			return data, err

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/require"
 	"github.com/weftws/weft/transport"
 )
@@ -512,4 +513,64 @@ func TestPingContext(t *testing.T) {
 	p.nc.Close()
 	require.ErrorIs(t, wait(t, done), net.ErrClosed)
 	wait(t, r.closed)
+}
+
+// TestStalledDelayNobody: one goroutine writes to many peers that do not read, and in
+// between to one that does.
+func TestStalledDelayNobody(t *testing.T) {
+	t.Parallel()
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			var stalled []*conn
+			for range 2*runtime.GOMAXPROCS(0) + 4 {
+				_, c, _ := pair(t, kind, nil)
+				stalled = append(stalled, c)
+			}
+			p, c, r := pair(t, kind, nil)
+			shared := transport.NewShared(transport.MessageBinary, pattern(1<<20))
+			for i := range 20 {
+				for j, s := range stalled {
+					m := shared.Message(nil)
+					if j%2 == 0 {
+						m.Head = []byte("head")
+					}
+					_, err := s.Write([]transport.Message{m, {Type: transport.MessageText, Data: pattern(i)}})
+					require.NoError(t, err)
+				}
+				n, err := c.Write([]transport.Message{{Type: transport.MessageText, Data: pattern(i)}})
+				require.NoError(t, err)
+				if n == 0 {
+					wait(t, r.writable) // it blocks: the message before is still on its way
+					n, err = c.Write([]transport.Message{{Type: transport.MessageText, Data: pattern(i)}})
+					require.NoError(t, err)
+				}
+				require.Equal(t, 1, n)
+				p.expect(opText, pattern(i))
+			}
+			p.finishOf(r)
+		})
+	}
+}
+
+// TestWriteBesideBrokenRule: gorilla reports a broken rule before the reader of the
+// connection knows. A Write in that moment finds no room, and the close frame that goes
+// out is the connection's.
+func TestWriteBesideBrokenRule(t *testing.T) {
+	t.Parallel()
+	p, c, r := pair(t, "http", nil)
+	require.NoError(t, c.ws.WriteControl(websocket.CloseMessage, nil, time.Now().Add(time.Minute)))
+	shared := transport.NewShared(transport.MessageText, pattern(10))
+	for _, m := range []transport.Message{{Type: transport.MessageText, Data: pattern(10)}, shared.Message(nil), shared.Message(pattern(5))} {
+		n, err := c.Write([]transport.Message{m, m})
+		require.NoError(t, err)
+		require.Zero(t, n)
+	}
+	p.send(fin|opPing, "lost")
+	p.send(fin|opCont, "broken")
+	p.expectClose(1002)
+	p.nc.Close()
+	var end *transport.EndError
+	require.ErrorAs(t, wait(t, r.closed), &end)
+	require.Equal(t, transport.StatusProtocolError, end.Code)
 }

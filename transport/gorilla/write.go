@@ -60,7 +60,9 @@ func (c *conn) Write(batch []transport.Message) (accepted int, err error) {
 			n, err = c.writeSome(batch[accepted:])
 			accepted += n
 			if errors.Is(err, websocket.ErrCloseSent) {
-				// The reader has met a broken rule and is about to end the connection.
+				// The reader has met a broken rule and is about to end the connection:
+				// there is no room any more.
+				c.settleWaits()
 				return accepted, nil
 			}
 			if accepted < len(batch) {
