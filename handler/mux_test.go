@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -386,4 +388,32 @@ func BenchmarkMux(b *testing.B) {
 			})
 		}
 	}
+}
+
+// TestMuxAtOnce: the first messages may come on many goroutines.
+func TestMuxAtOnce(t *testing.T) {
+	t.Parallel()
+	built, handled := 0, new(atomic.Int64)
+	m := NewMux()
+	m.Use(func(next Handler) Handler {
+		built++
+		return next
+	})
+	m.Route("SEND /{x}", HandlerFunc(func(_ context.Context, r Request) error {
+		if r.PathValue("x") == r.Message.Destination[1:] {
+			handled.Add(1)
+		}
+		return nil
+	}))
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			if err := m.Handle(context.Background(), Request{Message: message(fmt.Sprint("SEND /", i))}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	require.Equal(t, 1, built)
+	require.EqualValues(t, 8, handled.Load())
 }

@@ -9,17 +9,19 @@ import (
 
 	"github.com/weftws/weft/handler"
 	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/transport"
 )
 
 // Options are the limits of a Broadcaster. The zero value is the default.
 type Options struct {
 	// MaxDestinations bounds how many destinations have subscribers at a time. 0
-	// means 65536. Each costs some 300 bytes: a high limit lets clients hold memory.
+	// means 65536. Each costs some 200 bytes and its text: a high limit lets clients
+	// hold memory.
 	MaxDestinations int
 
 	// MaxSubscriptions bounds the subscriptions of all sessions together. 0 means
-	// 1048576. Each costs some 200 bytes. How many one session has is the endpoint's
-	// limit.
+	// 1048576. Each costs some 200 bytes and its id, the first one of a session some 500. How
+	// many one session has is the endpoint's limit: see handler.WithMaxSubscriptions.
 	MaxSubscriptions int
 }
 
@@ -118,9 +120,8 @@ func (b *Broadcaster) Handle(_ context.Context, r handler.Request) error {
 			return err
 		}
 		destination := m.Destination
-		p := handler.NewPublication(&subprotocol.Message{
-			Type: m.Type, Destination: destination, ContentType: m.ContentType, Header: m.Header, Body: m.Body,
-		})
+		// How it came, as text or binary, is a matter of the sender's sub-protocol.
+		p := publication(destination, 0, m)
 		r.OnCommit(func() { b.publish(destination, p, nil) })
 	}
 	return nil
@@ -263,9 +264,9 @@ func (sub *subscription) end() {
 	t.subscriptions = all[:last]
 }
 
-// Publish sends m to all who are subscribed to destination. That there are none is
-// no error; one that could not be reached is its endpoint's to count. The error is
-// about destination.
+// Publish sends the type, content type, header and body of m to all who are subscribed
+// to destination. That there are none is no error; one that could not be reached is its
+// endpoint's to count. The error is about destination.
 func (b *Broadcaster) Publish(_ context.Context, destination string, m *subprotocol.Message) error {
 	return b.publishMessage(destination, m, nil)
 }
@@ -289,10 +290,15 @@ func (b *Broadcaster) publishMessage(destination string, m *subprotocol.Message,
 	if b.topic(destination) == nil {
 		return nil
 	}
-	c := *m
-	c.Destination = destination
-	b.publish(destination, handler.NewPublication(&c), to)
+	b.publish(destination, publication(destination, m.Type, m), to)
 	return nil
+}
+
+// publication has what receivers are to see of m.
+func publication(destination string, typ transport.MessageType, m *subprotocol.Message) *handler.Publication {
+	return handler.NewPublication(&subprotocol.Message{
+		Type: typ, Destination: destination, ContentType: m.ContentType, Header: m.Header, Body: m.Body,
+	})
 }
 
 func (b *Broadcaster) topic(destination string) *topic {

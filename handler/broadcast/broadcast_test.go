@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -423,4 +424,54 @@ func TestSessionsComeAndGo(t *testing.T) {
 		runtime.Gosched()
 	}
 	b.requireEmpty(t)
+}
+
+// counting counts what its framers encode for all receivers.
+type counting struct {
+	*envelope.SubProtocol
+	tails *atomic.Int64
+}
+
+func (p counting) NewFramer(name string, cfg subprotocol.FramerConfig) subprotocol.Framer {
+	f := p.SubProtocol.NewFramer(name, cfg)
+	return countingFramer{f, f.(subprotocol.Former), f.(subprotocol.Splitter), p.tails}
+}
+
+type countingFramer struct {
+	subprotocol.Framer
+	subprotocol.Former
+	subprotocol.Splitter
+	tails *atomic.Int64
+}
+
+func (f countingFramer) AppendTail(dst []byte, m *subprotocol.Message) ([]byte, transport.MessageType, error) {
+	f.tails.Add(1)
+	return f.Splitter.AppendTail(dst, m)
+}
+
+// TestEncodesOnce: however many receive a message, it is encoded once.
+func TestEncodesOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := New(nil)
+		p := pipe.New(nil)
+		tails := new(atomic.Int64)
+		s := &server{t, p, handler.NewEndpoint(p, b, handler.WithSubProtocols(counting{envelope.NewJSON(nil), tails}))}
+		var cs []*client
+		for i := range 50 {
+			c := s.dial()
+			c.say(`{'type':'connect'}`, fmt.Sprintf(`{'type':'subscribe','subscription':'%d','destination':'/a'}`, i))
+			c.all()
+			cs = append(cs, c)
+		}
+		for n := range 2 {
+			require.NoError(t, b.Publish(t.Context(), "/a", message("1")))
+			for _, c := range cs {
+				require.Len(t, c.all(), 1)
+			}
+			require.EqualValues(t, n+1, tails.Load())
+		}
+		for _, c := range cs {
+			c.leave()
+		}
+	})
 }

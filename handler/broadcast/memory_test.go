@@ -41,16 +41,21 @@ func TestNothingIsLeft(t *testing.T) {
 	// Not parallel: it measures the process's memory.
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100_000
+		try := func(err error) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
 		b := New(&Options{MaxDestinations: n})
 		s, c := session(t, b)
 		before := heap()
 		for i := range n {
-			require.NoError(t, b.Subscribe(s, fmt.Sprint(i), fmt.Sprint("/topic/", i)))
+			try(b.Subscribe(s, fmt.Sprint(i), fmt.Sprint("/topic/", i)))
 		}
 		held := heap() - before
 		t.Logf("a destination with one subscription holds %d bytes", held/n)
 		for i := range n / 2 {
-			require.NoError(t, b.Unsubscribe(s, fmt.Sprint(i)))
+			try(b.Unsubscribe(s, fmt.Sprint(i)))
 		}
 		require.Len(t, b.topics, n/2)
 		c.leave()
@@ -63,8 +68,8 @@ func TestNothingIsLeft(t *testing.T) {
 
 		s, c = session(t, b)
 		for i := range n {
-			require.NoError(t, b.Subscribe(s, "1", fmt.Sprint("/topic/", i)))
-			require.NoError(t, b.Unsubscribe(s, "1"))
+			try(b.Subscribe(s, "1", fmt.Sprint("/topic/", i)))
+			try(b.Unsubscribe(s, "1"))
 		}
 		require.Equal(t, 1, b.peak)
 		b.requireEmpty(t)
