@@ -1,14 +1,26 @@
 package middleware
 
 import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/weftws/weft/handler"
+	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/subprotocol/raw"
+	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/gobwas"
+	"github.com/weftws/weft/transport/pipe"
 )
 
 func TestTable(t *testing.T) {
@@ -122,4 +134,68 @@ func FuzzAuthorization(f *testing.F) {
 			t.Fatalf("%q has credentials that it may not have", s)
 		}
 	})
+}
+
+// silent is a client that does nothing.
+type silent struct{ gone chan struct{} }
+
+func (silent) Receive(transport.Message) {}
+func (silent) Writable()                 {}
+func (s silent) Closed(error)            { close(s.gone) }
+
+// TestStaleTimer: a timer that was replaced just as it fired, or that fires too early
+// because the clock was set back, ends nothing; one that is stopped does not
+// come back.
+func TestStaleTimer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		auth := NewAuthenticator(func(context.Context, Credentials) (Identity, error) {
+			return Identity{User: "ann", Expires: time.Now().Add(time.Hour)}, nil
+		}, nil)
+		var s *handler.Session
+		h := handler.HandlerFunc(func(_ context.Context, r handler.Request) error { s = r.Session; return nil })
+		p := pipe.New(nil)
+		handler.NewEndpoint(p, h, handler.WithSubProtocols(raw.New(nil)),
+			handler.WithAccept(auth.Accept), handler.WithMiddleware(auth.Authenticate))
+		c := silent{make(chan struct{})}
+		_, err := p.Dial(t.Context(), "pipe://localhost/",
+			&transport.DialConfig{Header: http.Header{"Authorization": {"Bearer x"}}},
+			func(transport.Conn) transport.Receiver { return c })
+		require.NoError(t, err)
+		begin := time.Now()
+		g := grantOf(s)
+		g.fire()
+		require.NoError(t, s.Context().Err())
+		require.NoError(t, g.check())
+		<-c.gone
+		require.Equal(t, time.Hour, time.Since(begin))
+		synctest.Wait()
+		g.arm()
+		require.Nil(t, g.timer)
+		g.fire()
+		err = g.check()
+		e, ok := errors.AsType[*subprotocol.Error](err)
+		require.True(t, ok)
+		require.Equal(t, transport.StatusPolicyViolation, e.Status)
+		require.True(t, e.Fatal)
+		require.EqualError(t, err, "subprotocol: credentials-expired: the credentials have expired: middleware: credentials have expired")
+	})
+}
+
+// TestByAddress: over TCP it is the address.
+func TestByAddress(t *testing.T) {
+	t.Parallel()
+	keys := make(chan string, 2)
+	h := handler.HandlerFunc(func(_ context.Context, r handler.Request) error { keys <- ByAddress(r); return nil })
+	ws := gobwas.New(nil)
+	ep := handler.NewEndpoint(ws, h, handler.WithSubProtocols(raw.New(nil)))
+	srv := httptest.NewServer(ep)
+	defer srv.Close()
+	c := silent{make(chan struct{})}
+	_, err := ws.Dial(t.Context(), "ws"+strings.TrimPrefix(srv.URL, "http"), nil, func(transport.Conn) transport.Receiver { return c })
+	require.NoError(t, err)
+	require.Equal(t, "127.0.0.1", <-keys)
+	require.NoError(t, ep.Shutdown(t.Context()))
+	<-c.gone
+	require.Empty(t, ByAddress(handler.Request{Session: new(handler.Session)}), "no address, and this session has no ID")
 }
