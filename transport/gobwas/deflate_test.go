@@ -27,8 +27,13 @@ func sample(n int) []byte {
 
 func TestCompressedEcho(t *testing.T) {
 	t.Parallel()
-	for _, z := range []Compression{{}, {Level: 9, Threshold: -1}, {ContextTakeover: true}, {Threshold: -1, ContextTakeover: true, Level: 6}} {
-		for _, kind := range []string{"http", "bare", "bare-tls"} {
+	for z, kinds := range map[Compression][]string{
+		{}:                        {"http", "bare", "bare-tls", "https-own"},
+		{ContextTakeover: true}:   {"http", "bare", "bare-tls"},
+		{Level: 9, Threshold: -1}: {"bare"},
+		{Level: 6, Threshold: -1, ContextTakeover: true}: {"bare"},
+	} {
+		for _, kind := range kinds {
 			t.Run(fmt.Sprintf("%+v/%s", z, kind), func(t *testing.T) {
 				t.Parallel()
 				tr := New(&Options{MaxMessageSize: 4 << 20, Compression: &z})
@@ -37,7 +42,7 @@ func TestCompressedEcho(t *testing.T) {
 				c := dial(t, tr, url, r)
 				require.NotNil(t, c.(*conn).dec.deflate)
 				require.Equal(t, z.ContextTakeover, c.(*conn).dec.windows != nil)
-				for _, size := range []int{0, 1, 16, 511, 512, 1000, 1000, 16 << 10, 65500, 65536, 100_000, 1 << 20, 3000, 3 << 20, 5} {
+				for _, size := range []int{0, 1, 16, 511, 512, 1000, 1000, 16 << 10, 65500, 65536, 100_000, 1 << 20, 3000, 5} {
 					for _, data := range [][]byte{sample(size), pattern(size)} {
 						writeAll(t, c, r, transport.Message{Type: transport.MessageBinary, Head: data[:size/3], Data: data[size/3:]})
 						require.Equal(t, data, wait(t, r.got).Data, size)
@@ -60,6 +65,31 @@ func writeAll(t testing.TB, c transport.Conn, r *recorder, m transport.Message) 
 		}
 		wait(t, r.writable)
 	}
+}
+
+// TestIdleKeeps: between messages a connection has nothing of compression, and with context
+// takeover two windows.
+func TestIdleKeeps(t *testing.T) {
+	t.Parallel()
+	forBothContexts(t, func(t *testing.T, takeover bool) {
+		onBothCompressed(t, Options{MaxMessageSize: 1 << 20, Compression: &Compression{ContextTakeover: takeover}}, func(t *testing.T, open func(testing.TB) *peer) {
+			p := open(t)
+			z := &packer{keepsOut: takeover, keepsIn: takeover}
+			for range 3 {
+				p.sendFragments(packedBit|opText, z.pack(sample(100_000)), 1000)
+				require.True(t, p.expectMessage(z, opText, sample(100_000)))
+			}
+			p.finish() // so that the reader has ended
+			d := &p.echo.c.(*conn).dec
+			require.Nil(t, d.inf)
+			require.Nil(t, d.msg)
+			require.Equal(t, takeover, d.windows != nil)
+			if takeover {
+				require.Equal(t, 1<<maxBits, cap(d.windows.received.b))
+				require.Equal(t, sentWindow, cap(d.windows.sent.b))
+			}
+		})
+	})
 }
 
 // TestBombs: what inflates to a thousand times its size ends when the limit is

@@ -36,7 +36,8 @@ const goodAnswer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nCo
 func FuzzDialAnswer(f *testing.F) {
 	for _, s := range []string{
 		goodAnswer + "\r\n", goodAnswer + "Sec-WebSocket-Protocol: b\r\n\r\n", goodAnswer + "Sec-WebSocket-Protocol: c\r\n\r\n",
-		goodAnswer + "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n", goodAnswer + "\r\n" + wireFrame(0x81, false, "early"),
+		goodAnswer + "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n", goodAnswer + "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n\r\n",
+		goodAnswer + "\r\n" + wireFrame(0x81, false, "early"),
 		goodAnswer + "X-Long: " + strings.Repeat("x", 3000) + "\r\n\r\n", strings.Replace(goodAnswer, "ACCEPT", "wrong", 1) + "\r\n",
 		"HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\n\r\nno\n", "HTTP/1.1 503 x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n",
 		"HTTP/1.1 200 OK\r\n\r\n" + strings.Repeat("x", 3000), "HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", "HTTP/1.0 101 x\r\n\r\n",
@@ -44,13 +45,14 @@ func FuzzDialAnswer(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
-	tr := New(&Options{MaxHeaderBytes: 2048})
+	tr := New(&Options{MaxHeaderBytes: 2048, Compression: &Compression{}})
 	u := &url.URL{Scheme: "ws", Host: "localhost", Path: "/"}
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		nc := &answering{answer: answer}
-		sub, _, early, err := tr.request(context.Background(), nc, u, &transport.DialConfig{SubProtocols: []string{"a", "b"}})
+		sub, agreed, early, err := tr.request(context.Background(), nc, u, &transport.DialConfig{SubProtocols: []string{"a", "b"}})
 		if err != nil {
 			require.Empty(t, sub)
+			require.Nil(t, agreed)
 			if refusal, ok := err.(*transport.Refusal); ok { //nolint:errorlint // it is never wrapped
 				require.LessOrEqual(t, len(refusal.Text), maxRefusalText)
 				require.NotEqual(t, 101, refusal.Status)

@@ -175,7 +175,7 @@ func FuzzHandshake(f *testing.F) {
 		f.Add([]byte(s), true)
 		f.Add([]byte(s), false)
 	}
-	tr := New(&Options{PingInterval: -1, MaxHeaderBytes: 2048})
+	tr := New(&Options{PingInterval: -1, MaxHeaderBytes: 2048, Compression: &Compression{}})
 	f.Fuzz(func(t *testing.T, request []byte, admit bool) {
 		nc := &scripted{in: bytes.NewReader(request)}
 		if bytes.Contains(request, []byte("\r\n\r\n")) {
@@ -197,6 +197,7 @@ func FuzzHandshake(f *testing.F) {
 			return
 		}
 		require.False(t, strings.HasPrefix(said, "HTTP/1.1 101 "), said)
+		require.NotContains(t, said, deflateName)
 		if a.accepts == 1 {
 			require.True(t, strings.HasPrefix(said, "HTTP/1.1 418 "), said)
 		}
