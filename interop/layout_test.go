@@ -218,16 +218,21 @@ func TestModuleGraph(t *testing.T) {
 	require.LessOrEqual(t, len(mods)-1, maxModules, "the graph: %v", mods[1:])
 }
 
-// The program in the README is the one in examples/quickstart, which compiles.
-func TestReadmeProgram(t *testing.T) {
+// The programs in the README are those in examples, which compile, and short: what
+// matters of them, without the imports, fits on a screen.
+func TestReadmePrograms(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile(filepath.Join("..", "README.md"))
 	require.NoError(t, err)
-	program, err := os.ReadFile(filepath.Join("..", "examples", "quickstart", "main.go"))
-	require.NoError(t, err)
-	require.Contains(t, text(readme), "```go\n"+text(program)+"```\n",
-		"the README must hold examples/quickstart/main.go, letter for letter")
-	require.Less(t, strings.Count(text(program), "\n"), 40, "the quickstart is under 40 lines")
+	for _, name := range []string{"quickstart", "stack"} {
+		program, err := os.ReadFile(filepath.Join("..", "examples", name, "main.go"))
+		require.NoError(t, err)
+		require.Contains(t, text(readme), "```go\n"+text(program)+"```\n",
+			"the README must hold examples/%s/main.go, letter for letter", name)
+		_, body, ok := strings.Cut(text(program), "\n)\n")
+		require.True(t, ok)
+		require.Less(t, strings.Count(body, "\n"), 40, name)
+	}
 }
 
 // text is b with the line ends that a checkout on Windows changes put right.
