@@ -1,6 +1,9 @@
-// Command chat is a room in a browser: open the page that it prints in two tabs
-// and talk. WebSocket carries the messages (transport/gobwas), each one is a small
-// JSON text (subprotocol/raw), and room.go is the application.
+// Command chat has rooms in a browser: open the page that it prints in two tabs and
+// talk. chat.go is the application, stacks.go the ways to it: engines and wire
+// formats differ, the handlers are the same, and all of them meet in one room.
+//
+// The page shows what passes through its WebSocket. page/client.js is the client for
+// envelopes of JSON from subprotocol/envelope.
 package main
 
 import (
@@ -11,6 +14,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -18,10 +22,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/weftws/weft/handler"
-	"github.com/weftws/weft/subprotocol/raw"
-	"github.com/weftws/weft/transport/gobwas"
 )
 
 //go:embed page
@@ -35,23 +35,29 @@ func main() {
 	log.SetFlags(0)
 	log.SetPrefix("chat: ")
 	addr := flag.String("addr", "127.0.0.1:8080", "loopback address to listen on, port 0 for any")
+	verbose := flag.Bool("v", false, "log every message, not only who comes and goes")
 	flag.Parse()
+	level := slog.LevelInfo
+	if *verbose {
+		level = slog.LevelDebug
+	}
+	l := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *addr, func(url string) { fmt.Println("Open", url, "in two tabs. Ctrl-C ends the chat.") }); err != nil {
+	if err := run(ctx, *addr, l, func(url string) { fmt.Println("Open", url, "in two tabs. Ctrl-C ends the chat.") }); err != nil {
 		log.Fatal(err)
 	}
 }
 
 // run serves the chat until ctx is done and everyone was sent home. It calls ready
 // with the page's address as soon as a browser can open it.
-func run(ctx context.Context, addr string, ready func(url string)) error {
+func run(ctx context.Context, addr string, l *slog.Logger, ready func(url string)) error {
 	ln, err := listen(addr)
 	if err != nil {
 		return err
 	}
-	ep := newEndpoint(newRoom())
-	srv := &http.Server{Handler: newMux(ep), ReadHeaderTimeout: 10 * time.Second}
+	stacks := newStacks(l)
+	srv := &http.Server{Handler: newSite(stacks), ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(ln) }()
 	ready("http://" + ln.Addr().String() + "/")
@@ -62,7 +68,7 @@ func run(ctx context.Context, addr string, ready func(url string)) error {
 	}
 	end, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	return errors.Join(err, srv.Shutdown(end), ep.Shutdown(end))
+	return errors.Join(err, srv.Shutdown(end), shutdown(end, stacks))
 }
 
 // listen opens a loopback address; what stands in the way is one plain sentence.
@@ -84,21 +90,17 @@ func listen(addr string) (net.Listener, error) {
 	return ln, nil
 }
 
-func newEndpoint(h handler.Handler) *handler.Endpoint {
-	return handler.NewEndpoint(
-		gobwas.New(&gobwas.Options{MaxMessageSize: maxMessage}),
-		h,
-		handler.WithSubProtocols(raw.New(nil)),
-	)
-}
-
-func newMux(ep http.Handler) http.Handler {
+// newSite is the page and the endpoints that it connects to.
+func newSite(stacks []stack) http.Handler {
 	root, err := fs.Sub(files, "page")
 	if err != nil {
 		panic(err) // the folder is embedded
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/ws", ep)
+	for _, s := range stacks {
+		mux.Handle("/ws/"+s.Name, s.endpoint)
+	}
+	mux.Handle("/stacks.json", strict(list(stacks)))
 	mux.Handle("/", strict(http.FileServerFS(root)))
 	return local(mux)
 }

@@ -4,20 +4,20 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/weftws/weft/transport"
 	"github.com/weftws/weft/transport/gobwas"
 )
-
-const patience = 30 * time.Second
 
 func TestListenRefuses(t *testing.T) {
 	t.Parallel()
@@ -45,14 +45,30 @@ func TestListenRefuses(t *testing.T) {
 // The page may load its own files and nothing else, and they are all there.
 func TestPage(t *testing.T) {
 	t.Parallel()
-	srv := httptest.NewServer(newMux(http.NotFoundHandler()))
+	srv := httptest.NewServer(newSite(newStacks(slog.New(slog.DiscardHandler))))
 	t.Cleanup(srv.Close)
-	for path, want := range map[string]struct{ kind, text string }{
-		"/":         {"text/html", `<script src="chat.js" defer>`},
-		"/chat.js":  {"text/javascript", "new WebSocket("},
-		"/chat.css": {"text/css", ":focus-visible"},
-		"/icon.svg": {"image/svg+xml", "<svg"},
-	} {
+	want := map[string]struct{ kind, text string }{
+		"/":            {"text/html", `<script src="chat.js" type="module">`},
+		"/chat.js":     {"text/javascript", `import "./tap.js"`},
+		"/client.js":   {"text/javascript", `"v1.json.weft"`},
+		"/msgpack.js":  {"text/javascript", `"v1.msgpack.weft"`},
+		"/lines.js":    {"text/javascript", "new WebSocket(url)"},
+		"/tap.js":      {"text/javascript", "extends WebSocket"},
+		"/show.js":     {"text/javascript", "textContent"},
+		"/chat.css":    {"text/css", ":focus-visible"},
+		"/icon.svg":    {"image/svg+xml", "<svg"},
+		"/stacks.json": {"application/json", `"name":"gorilla/msgpack"`},
+	}
+	entries, err := files.ReadDir("page")
+	require.NoError(t, err)
+	for _, e := range entries {
+		if e.Name() != "index.html" {
+			require.Contains(t, want, "/"+e.Name())
+		}
+	}
+	// client.js shows an address of its reader's in a comment.
+	own := strings.NewReplacer("http://www.w3.org/2000/svg", "", "wss://example.com/ws", "")
+	for path, want := range want {
 		res, err := srv.Client().Get(srv.URL + path)
 		require.NoError(t, err)
 		var body bytes.Buffer
@@ -63,10 +79,20 @@ func TestPage(t *testing.T) {
 		require.Contains(t, res.Header.Get("Content-Type"), want.kind)
 		require.Contains(t, res.Header.Get("Content-Security-Policy"), "default-src 'none'")
 		require.Contains(t, body.String(), want.text)
-		for _, never := range []string{"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "http://", "https://"} {
-			require.NotContains(t, strings.ReplaceAll(body.String(), "http://www.w3.org/2000/svg", ""), never, path)
+		for _, never := range []string{"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "http://", "https://", "wss://e"} {
+			require.NotContains(t, own.Replace(body.String()), never, path)
 		}
 	}
+}
+
+// The page's client is the one of subprotocol/envelope, letter for letter.
+func TestClientIsACopy(t *testing.T) {
+	t.Parallel()
+	want, err := os.ReadFile("../../subprotocol/envelope/client.js")
+	require.NoError(t, err)
+	got, err := files.ReadFile("page/client.js")
+	require.NoError(t, err)
+	require.Equal(t, string(want), string(got), "cp subprotocol/envelope/client.js examples/chat/page/")
 }
 
 func TestOnlyLocalHosts(t *testing.T) {
@@ -78,44 +104,58 @@ func TestOnlyLocalHosts(t *testing.T) {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Host = host
 		w := httptest.NewRecorder()
-		newMux(http.NotFoundHandler()).ServeHTTP(w, r)
+		newSite(nil).ServeHTTP(w, r)
 		require.Equal(t, want, w.Code, host)
 	}
 }
 
-// visitor waits for the end of a connection.
-type visitor struct{ over chan error }
-
-func (v visitor) Receive(transport.Message) {}
-func (v visitor) Writable()                 {}
-func (v visitor) Closed(err error)          { v.over <- err }
-
-// The end of the program sends everyone home with 1001 and is no error.
-func TestRunDrains(t *testing.T) {
+// Pages on all stacks of a running program meet in one room. The end of the program
+// sends everyone home with 1001 and is no error.
+func TestRun(t *testing.T) {
 	t.Parallel()
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
 	urls, ended := make(chan string, 1), make(chan error, 1)
-	go func() { ended <- run(ctx, "127.0.0.1:0", func(url string) { urls <- url }) }()
+	l := slog.New(slog.DiscardHandler)
+	go func() { ended <- run(ctx, "127.0.0.1:0", l, func(url string) { urls <- url }) }()
 	url := <-urls
 	require.Regexp(t, `^http://127\.0\.0\.1:\d+/$`, url)
+	url = strings.Replace(url, "http", "ws", 1) + "ws/"
 
-	dialing, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	v := visitor{make(chan error, 1)}
-	_, err := gobwas.New(nil).Dial(dialing, strings.Replace(url, "http", "ws", 1)+"ws", nil,
-		func(transport.Conn) transport.Receiver { return v })
-	require.NoError(t, err)
+	var pages []*page
+	stacks := newStacks(l)
+	for _, s := range stacks {
+		i := slices.IndexFunc(forms, func(f form) bool { return f.name == s.Client })
+		p := newPage(t, forms[i])
+		p.open(gobwas.New(nil), url+s.Name)
+		require.Equal(t, s.Name, p.enter("Page", "lobby").People[len(pages)].Via)
+		pages = append(pages, p)
+	}
+	for i, from := range pages {
+		from.say(stacks[i].Title)
+		for _, to := range pages {
+			g := to.event()
+			for g.Type == "joined" {
+				g = to.event()
+			}
+			require.Equal(t, stacks[i].Title, g.Text)
+			require.Equal(t, stacks[i].Name, g.Via)
+		}
+	}
 
-	// Another site's page is refused, in words.
-	_, err = gobwas.New(nil).Dial(dialing, strings.Replace(url, "http", "ws", 1)+"ws",
-		&transport.DialConfig{Header: http.Header{"Origin": {"http://elsewhere.example"}}},
-		func(transport.Conn) transport.Receiver { return v })
-	refusal, ok := errors.AsType[*transport.Refusal](err)
-	require.True(t, ok, "%v", err)
-	require.Equal(t, http.StatusForbidden, refusal.Status)
+	for _, s := range stacks {
+		// Another site's page is refused, in words.
+		_, err := gobwas.New(nil).Dial(t.Context(), url+s.Name,
+			&transport.DialConfig{Header: http.Header{"Origin": {"http://elsewhere.example"}}},
+			func(transport.Conn) transport.Receiver { return pages[0] })
+		refusal, ok := errors.AsType[*transport.Refusal](err)
+		require.True(t, ok, "%v", err)
+		require.Equal(t, http.StatusForbidden, refusal.Status)
+	}
 
 	interrupt()
-	require.Equal(t, transport.StatusGoingAway, transport.CloseStatus(<-v.over))
+	for _, p := range pages {
+		require.Equal(t, transport.StatusGoingAway, transport.CloseStatus(<-p.over))
+	}
 	require.NoError(t, <-ended)
 }
