@@ -120,7 +120,7 @@ func TestBadRequests(t *testing.T) {
 	for name, c := range cases {
 		status := c.status
 		before := accepted.Load()
-		resp, body := answerTo(t, url, c.request) //nolint:bodyclose // it has been read
+		resp, body := answerTo(t, url, c.request)
 		require.Equal(t, status, resp.StatusCode, "%s: %s", name, body)
 		switch status {
 		case 101:
@@ -162,7 +162,7 @@ func TestPipelined(t *testing.T) {
 					last := frame(fin|opBin, pattern(200), true)
 					b := append(append([]byte(upgradeRequest), frames...), last[:len(last)-cut]...)
 					go func() { _, _ = nc.Write(b) }()
-					resp, err := http.ReadResponse(p.br, nil) //nolint:bodyclose // a 101 has none
+					resp, err := http.ReadResponse(p.br, nil)
 					require.NoError(t, err)
 					require.Equal(t, 101, resp.StatusCode)
 					p.expect(opText, data)

@@ -72,7 +72,8 @@
 //   - does not serve bare listeners, only requests of net/http;
 //   - sends what a dialer writes in several frames if it is over 64 KiB, and so what it
 //     compresses to; a publication is compressed in frames of about 4 KiB;
-//   - keeps no context between messages, and no smaller window for the server;
+//   - keeps no context between messages, has no smaller window for the server, and
+//     sends compressed what does not get smaller by it;
 //   - reports the rules that gorilla checks in gorilla's words;
 //   - copies each message that comes in, and allocates twice for an echo.
 package gorilla
@@ -140,8 +141,8 @@ type Options struct {
 // and while a message is made smaller or larger a few hundred kilobytes. A message
 // that mixes a secret with what an attacker chose tells its length (CRIME).
 type Compression struct {
-	// Level is that of compress/flate: -2 for Huffman coding alone, 1 for the fastest
-	// to 9 for the best. 0 means the default, 1.
+	// Level is that of compress/flate: from 1, the fastest, to 9, the smallest, -1 for
+	// a middle one, -2 for Huffman coding alone. 0 means the default, 1.
 	Level int
 
 	// Threshold is the number of bytes from which a message is compressed. 0 means the
