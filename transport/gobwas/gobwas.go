@@ -68,20 +68,20 @@
 //	pmd; cmwb="15"                 pmd; snct; cnct; cmwb=15   pmd; cmwb=15
 //	pmd; smwb=15                   pmd; snct; cnct; smwb=15   pmd; smwb=15
 //	pmd; smwb=8                    pmd; snct; cnct; smwb=8    pmd; smwb=8
-//	pmd; smwb=10; cmwb=12; snct    pmd; snct; cnct; smwb=10; cmwb=12   pmd; snct; smwb=10; cmwb=12
+//	pmd; smwb=10; cmwb=8; snct     pmd; snct; cnct; smwb=10; cmwb=8  pmd; snct; smwb=10; cmwb=8
 //	pmd; smwb=7, pmd; smwb=9, pmd  pmd; snct; cnct; smwb=9    pmd; smwb=9
-//	x-other; a="b c", pmd          declined                   declined
+//	x-other; a="b c", pmd          declined                   a quoted value is a token (RFC 6455 section 9.1)
 //	x-other; a=b, pmd; cnct        pmd; snct; cnct            pmd; cnct
-//	pmd; unknown                   declined                   declined
-//	pmd; cnct; cnct                declined                   declined
-//	pmd; snct=1                    declined                   declined
-//	pmd; cnct="true"               declined                   declined
-//	pmd; smwb                      declined                   declined
-//	pmd; smwb=16                   declined                   declined
-//	pmd; smwb=010                  declined                   declined
-//	pmd; cmwb=7                    declined                   declined
-//	pmd; cmwb=                     declined                   declined
-//	x-webkit-deflate-frame         declined                   declined
+//	pmd; unknown                   declined                   no such parameter
+//	pmd; cnct; cnct                declined                   a parameter is repeated
+//	pmd; snct=1                    declined                   a value where there is none
+//	pmd; cnct="true"               declined                   a value where there is none
+//	pmd; smwb                      declined                   no value
+//	pmd; smwb=16                   declined                   windows have 8 to 15 bits
+//	pmd; smwb=010                  declined                   a leading zero
+//	pmd; cmwb=7                    declined                   windows have 8 to 15 bits
+//	pmd; cmwb=                     declined                   not in the syntax of the header
+//	x-webkit-deflate-frame         declined                   another extension
 //
 // A server window under 32 KiB is kept to, by a compressor of one fixed level. A header
 // that breaks the syntax of RFC 6455 section 9.1 declines all that stands in it.
