@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Two tabs of a real browser talk to each other over the chat example. What they
+// Tabs of a real browser talk to each other over the endpoints of the chat example. What they
 // look like is in artifacts/ afterwards.
-func TestInteropBrowser(t *testing.T) {
+func TestInteropChat(t *testing.T) {
 	foreign(t)
 	t.Parallel()
 	artifacts, err := filepath.Abs("artifacts")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -438,14 +439,17 @@ func TestRateIsBounded(t *testing.T) {
 
 func TestRoomsAreBounded(t *testing.T) {
 	inChat(t, func(h *house) {
-		for i := range maxPeople {
-			h.open(forms[i%3]).enter(fmt.Sprint("p", i), "lobby")
-		}
-		p := h.open(forms[0])
+		h.join(forms[0], "Ann")
+		lobby := h.chat.rooms["lobby"]
+		crowd := &person{name: "Crowd"} // as many sessions would take the test long
+		lobby.people = append(lobby.people, slices.Repeat([]*person{crowd}, maxPeople-2)...)
+		h.join(forms[1], "The last one")
+		p := h.open(forms[2])
 		p.send("/app/name", hello{"One too many"})
 		p.next()
 		p.ask(subprotocol.KindSubscribe, "/topic/rooms/lobby", nil)
 		require.Equal(t, "full", p.next().Code)
+		lobby.people = slices.DeleteFunc(lobby.people, func(p *person) bool { return p == crowd })
 
 		stays := h.open(forms[0])
 		stays.send("/app/name", hello{"Stays"})

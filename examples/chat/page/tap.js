@@ -24,10 +24,7 @@ function ascii(bytes) {
 }
 
 /** A ping, its answer, or a heartbeat. */
-function isPing(bytes) {
-  const text = ascii(bytes);
-  return text.includes("/app/ping") || text.includes("pong") || text.includes("heartbeat") && !text.includes("version");
-}
+const isPing = (bytes) => /^SEND.\/app\/ping|destination\W+app\/ping|type\W+(pong|heartbeat)/.test(ascii(bytes));
 
 function show(direction, data) {
   seen++;
