@@ -157,6 +157,9 @@ func TestMuxRefusals(t *testing.T) {
 	} {
 		require.Equal(t, want, m.Handle(t.Context(), Request{Message: message(in)}), in[:min(20, len(in))])
 	}
+	long := "/topic/" + strings.Repeat("x", 1<<20)
+	require.Equal(t, &subprotocol.Error{Code: "not-allowed", Text: `"` + long[:64] + `" does not take SEND`},
+		m.Handle(t.Context(), Request{Message: message("SEND " + long)}))
 	m.NotFound(marks("nobody"))
 	require.Equal(t, "nobody", by(t, m, message("SEND /x")))
 	require.Equal(t, "nobody", by(t, m, message("SEND /topic/x")))
@@ -176,6 +179,8 @@ func TestMuxConflicts(t *testing.T) {
 		{"/a", "/a", `SEND "/a"`},
 		{"SUBSCRIBE /a/{x}", "NACK /{y}/b", `NACK "/a/b"`},
 		{"SEND /a/", "SEND /{x}/{y}/c", `SEND "/a/y/c"`},
+		{"SEND /a/", "SEND /{x}/b/c/d", `SEND "/a/b/c/d"`},
+		{"SEND /a/", "SEND /{x}//b", `SEND "/a//b"`},
 	} {
 		for range 2 {
 			m := newMarked(tt.first)

@@ -325,7 +325,7 @@ func (n *node) conflict(r *route) *route {
 	return found
 }
 
-// meeting calls f for the routes below n that have a destination in common with
+// meeting calls f for the routes below n that may have a destination in common with
 // segments, until f returns false, which it reports.
 func (n *node) meeting(segments []segment, f func(*route) bool) bool {
 	if n.rest != nil && !f(n.rest) {
@@ -345,10 +345,10 @@ func (n *node) meeting(segments []segment, f func(*route) bool) bool {
 		}
 	}
 	if s.how == literal {
-		return visit(n.literals[s.text]) && (s.text == "" || visit(n.wild))
+		return visit(n.literals[s.text]) && visit(n.wild)
 	}
-	for text, next := range n.literals {
-		if (text != "" || s.how == rest) && !visit(next) {
+	for _, next := range n.literals {
+		if !visit(next) {
 			return false
 		}
 	}

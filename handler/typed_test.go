@@ -190,6 +190,21 @@ func TestFuncWithoutCodec(t *testing.T) {
 	})
 }
 
+// TestFuncWithoutReplies: where a reply could belong to no subscription, only a
+// SUBSCRIBE is answered.
+func TestFuncWithoutReplies(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := fullFeatures()
+		f.Replies = false
+		e := NewEndpoint(fakeTransport{}, Func(saying), WithCodecs(jsoncodec.New(nil)), WithSubProtocols(plainProtocol{f}))
+		c := &fakeConn{room: -1}
+		_, r := open(t, e, c)
+		r.Receive(textMessage("CONNECT\nSEND d=/x r=1|{}\nSUBSCRIBE d=/x s=1|{}"))
+		require.Equal(t, []string{"CONNECTED", "RECEIPT r=1", `REPLY s=1|{"room":"","text":""}`}, c.messages())
+		r.Closed(nil)
+	})
+}
+
 // TestFuncOnRaw: where nothing can be asked for, every result is sent.
 func TestFuncOnRaw(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -220,6 +235,8 @@ func TestFuncSendsElsewhere(t *testing.T) {
 		m.Route("SEND /nobody", Func(saying, WithSendToUser(p, "{who}", "/all")))
 		m.Route("SUBSCRIBE /text", Func(func(context.Context, Request, None) (string, error) { return "hi", nil },
 			WithSendTo(p, "/all"), WithReply()))
+		m.Route("SEND /bytes", Func(func(_ context.Context, _ Request, in []byte) ([]byte, error) { return in, nil },
+			WithSendTo(p, "/all")))
 		s, say := typedSession(t, m)
 		do := func(line string) []string {
 			p.got = nil
@@ -246,6 +263,9 @@ func TestFuncSendsElsewhere(t *testing.T) {
 		}
 		require.Equal(t, []string{"REPLY s=1|hi"}, do("SUBSCRIBE d=/text s=1"))
 		require.Equal(t, []string{"/all text/plain hi"}, p.got)
+
+		do("SEND d=/bytes|x")
+		require.Equal(t, []string{"/all  x"}, p.got, "something of an earlier result is left")
 
 		p.err = errors.New("secret")
 		require.Equal(t, []string{"ERROR r=6 internal"}, do(`SEND d=/user/bob/q1 r=6|{}`))

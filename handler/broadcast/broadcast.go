@@ -149,13 +149,7 @@ func (b *Broadcaster) Subscribe(s *handler.Session, id, destination string) erro
 	if err != nil {
 		return err
 	}
-	t := sub.topic
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !sub.ended {
-		sub.place = len(t.subscriptions)
-		t.subscriptions = append(t.subscriptions, sub)
-	}
+	sub.begin()
 	return nil
 }
 
@@ -244,6 +238,17 @@ func (b *Broadcaster) release(sub *subscription) {
 func (b *Broadcaster) tidy() {
 	if b.peak > 1024 && len(b.topics) == 0 && len(b.members) == 0 {
 		b.renew()
+	}
+}
+
+// begin puts sub into its topic, unless its session has ended in between.
+func (sub *subscription) begin() {
+	t := sub.topic
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !sub.ended {
+		sub.place = len(t.subscriptions)
+		t.subscriptions = append(t.subscriptions, sub)
 	}
 }
 

@@ -207,13 +207,22 @@ func TestPublishToUser(t *testing.T) {
 
 func TestTransaction(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s := serve(t, New(nil))
+		b := New(nil)
+		s := serve(t, handler.HandlerFunc(func(ctx context.Context, r handler.Request) error {
+			if r.Message.Destination == "/fail" {
+				return errors.New("failed")
+			}
+			return b.Handle(ctx, r)
+		}))
 		c := s.dial()
 		c.say(`{'type':'connect'}`, `{'type':'subscribe','subscription':'1','destination':'/a'}`,
 			`{'type':'begin','transaction':'t'}`, `{'type':'send','transaction':'t','destination':'/a','body':1}`)
 		require.Len(t, c.all(), 1, "the connected alone")
 		c.say(`{'type':'commit','transaction':'t'}`)
 		require.Equal(t, []string{`{"type":"deliver","subscription":"1","destination":"/a","body":1}`}, c.all())
+		c.say(`{'type':'begin','transaction':'t'}`, `{'type':'send','transaction':'t','destination':'/a','body':2}`,
+			`{'type':'send','transaction':'t','destination':'/fail'}`, `{'type':'commit','transaction':'t'}`)
+		require.NotContains(t, strings.Join(c.all(), "\n"), "deliver")
 		c.leave()
 	})
 }
@@ -288,6 +297,39 @@ func TestRefusals(t *testing.T) {
 	require.PanicsWithValue(t, "broadcast: Options has a negative limit", func() { New(&Options{MaxSubscriptions: -1}) })
 }
 
+// TestUnsubscribeInAnyOrder: who ends a subscription ends that one alone.
+func TestUnsubscribeInAnyOrder(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const ids = "abcd"
+		b := New(nil)
+		s, c := session(t, b)
+		for _, order := range []string{"abcd", "dcba", "adbc", "bdac", "cabd"} {
+			left := ids
+			for _, id := range strings.Split(ids, "") {
+				require.NoError(t, b.Subscribe(s, id, "/a"))
+			}
+			for _, id := range strings.Split(order, "") {
+				require.NoError(t, b.Unsubscribe(s, id))
+				left = strings.ReplaceAll(left, id, "")
+				require.NoError(t, b.Publish(t.Context(), "/a", message("1")))
+				var want []string
+				for _, id := range strings.Split(left, "") {
+					want = append(want, `{"type":"deliver","subscription":"`+id+`","destination":"/a","body":1}`)
+				}
+				require.ElementsMatch(t, want, c.all(), "%s without %s", order, left)
+			}
+		}
+		// A session that ends while it subscribes does not get into the topic.
+		sub, err := b.register(s, "1", "/a")
+		require.NoError(t, err)
+		b.forget(s)
+		sub.begin()
+		require.Empty(t, sub.topic.subscriptions)
+		b.requireEmpty(t)
+		c.leave()
+	})
+}
+
 // TestRaw: the server subscribes sessions that can't do it themselves.
 func TestRaw(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -319,7 +361,13 @@ func TestOrder(t *testing.T) {
 	t.Parallel()
 	const publishers, each, early, late = 4, 200, 5, 5
 	b := New(nil)
-	s := serve(t, b, handler.WithQueue(handler.Limits{Messages: 1 << 20, Bytes: 1 << 30}))
+	slowly := func(next handler.Sender) handler.Sender {
+		return handler.SenderFunc(func(o handler.Outgoing) (handler.Status, error) {
+			runtime.Gosched()
+			return next.Send(o)
+		})
+	}
+	s := serve(t, b, handler.WithQueue(handler.Limits{Messages: 1 << 20, Bytes: 1 << 30}), handler.WithOutbound(slowly))
 	join := func() *client {
 		c := s.dial()
 		c.say(`{'type':'connect'}`, `{'type':'subscribe','subscription':'1','destination':'/a','receipt':'r'}`)

@@ -67,11 +67,13 @@ func TestNothingIsLeft(t *testing.T) {
 		require.Zero(t, b.peak)
 
 		s, c = session(t, b)
+		before = heap()
 		for i := range n {
 			try(b.Subscribe(s, "1", fmt.Sprint("/topic/", i)))
 			try(b.Unsubscribe(s, "1"))
 		}
 		require.Equal(t, 1, b.peak)
+		require.Less(t, heap()-before, int64(1<<20), "ended subscriptions are held until the session ends")
 		b.requireEmpty(t)
 		c.leave()
 		runtime.KeepAlive(b)
