@@ -402,7 +402,7 @@ func (g *grant) mayRenew() bool {
 // fire is the timer's.
 func (g *grant) fire() {
 	g.mu.Lock()
-	if g.over || g.timer == nil || g.session.Context().Err() != nil {
+	if g.timer == nil || g.session.Context().Err() != nil {
 		g.mu.Unlock()
 		return
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/weftws/weft/handler"
 	"github.com/weftws/weft/middleware"
 	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/subprotocol/envelope"
 	"github.com/weftws/weft/subprotocol/raw"
 	"github.com/weftws/weft/transport"
 )
@@ -289,6 +290,33 @@ func TestExpiryCloses(t *testing.T) {
 		require.Equal(t, time.Second, time.Since(begin), "raw can't renew, so there is no grace")
 		require.EqualValues(t, 1008, transport.CloseStatus(c.closed))
 		require.Empty(t, c.codes())
+	})
+}
+
+// once is a sub-protocol that takes no second Connect.
+type once struct{ subprotocol.SubProtocol }
+
+type onceFramer struct{ subprotocol.Framer }
+
+func (o once) NewFramer(name string, cfg subprotocol.FramerConfig) subprotocol.Framer {
+	return onceFramer{o.SubProtocol.NewFramer(name, cfg)}
+}
+
+func (f onceFramer) Features() subprotocol.Features {
+	features := f.Framer.Features()
+	features.Reconnect = false
+	return features
+}
+
+// TestNoGraceWithoutReconnect: who can't show fresh credentials gets no time for it.
+func TestNoGraceWithoutReconnect(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newAuthStack(t, once{envelope.NewJSON(nil)}, false, &middleware.AuthOptions{Grace: time.Hour})
+		c := s.dial([2]string{"authorization", "Bearer ann.1m"})
+		begin := time.Now()
+		<-c.gone
+		require.Equal(t, time.Minute, time.Since(begin))
+		require.Equal(t, []string{"connected", "credentials-expired"}, c.codes())
 	})
 }
 

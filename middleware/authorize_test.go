@@ -109,6 +109,21 @@ func TestAuthorize(t *testing.T) {
 	}
 }
 
+// TestAuthorizeWithoutSlash: destinations without one are a world of their own, which no
+// pattern for all the others touches.
+func TestAuthorizeWithoutSlash(t *testing.T) {
+	t.Parallel()
+	for _, all := range []string{"/", "/{all...}", "/{a}"} {
+		rules := []middleware.Rule{middleware.Deny(all), middleware.Allow("{name}", middleware.Anyone)}
+		require.NoError(t, ask(rules, subprotocol.KindSend, "queue.a"), all)
+		require.Error(t, ask(rules, subprotocol.KindSend, "/queue.a"), all)
+	}
+	// But a slash that is left out does not get around a name.
+	rules := []middleware.Rule{middleware.Deny("/app/admin/"), middleware.Allow("{area}/{rest...}", middleware.Anyone)}
+	require.NoError(t, ask(rules, subprotocol.KindSend, "app/say"))
+	require.Error(t, ask(rules, subprotocol.KindSend, "app/admin/x"))
+}
+
 // TestAuthorizeMux: what the rules keep away from a route of a Mux does not reach it, and
 // the route's own wildcards count there.
 func TestAuthorizeMux(t *testing.T) {

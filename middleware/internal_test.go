@@ -163,9 +163,20 @@ func TestStaleTimer(t *testing.T) {
 			func(transport.Conn) transport.Receiver { return c })
 		require.NoError(t, err)
 		begin := time.Now()
-		g := grantOf(s)
+		first := s
+		g := grantOf(first)
+		other := silent{make(chan struct{})}
+		conn, err := p.Dial(t.Context(), "pipe://localhost/",
+			&transport.DialConfig{Header: http.Header{"Authorization": {"Bearer x"}}},
+			func(transport.Conn) transport.Receiver { return other })
+		require.NoError(t, err)
+		require.NotNil(t, grantOf(s).timer)
+		_ = conn.Close(1000, "")
+		<-other.gone
+		synctest.Wait()
+		require.Nil(t, grantOf(s).timer, "the session has ended long before its credentials")
 		g.fire()
-		require.NoError(t, s.Context().Err())
+		require.NoError(t, first.Context().Err())
 		require.NoError(t, g.check())
 		<-c.gone
 		require.Equal(t, time.Hour, time.Since(begin))

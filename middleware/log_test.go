@@ -141,6 +141,27 @@ func TestLogLevels(t *testing.T) {
 	require.Panics(t, func() { middleware.LogOutbound(nil) })
 }
 
+// TestLogOfTheEnd: a handler that found its session ended has not failed.
+func TestLogOfTheEnd(t *testing.T) {
+	for _, end := range []error{net.ErrClosed, context.Canceled, errors.New("failed")} {
+		t.Run(end.Error(), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				log := &naive{level: slog.LevelInfo}
+				s := newStack(t, on(subprotocol.KindDisconnect, func(context.Context, handler.Request) error { return end }),
+					handler.WithMiddleware(middleware.Log(slog.New(log))))
+				s.dial().leave()
+				lines := log.take("none")
+				require.Len(t, lines, 2)
+				if errors.Is(end, net.ErrClosed) || errors.Is(end, context.Canceled) {
+					require.Contains(t, lines[1], "INFO session ended")
+				} else {
+					require.Contains(t, lines[1], "ERROR message failed")
+				}
+			})
+		})
+	}
+}
+
 func TestLogOutbound(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		log := &naive{level: slog.LevelDebug}

@@ -2,6 +2,7 @@ package middleware_test
 
 import (
 	"context"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,6 +78,24 @@ func TestMaxInFlightWaits(t *testing.T) {
 		require.Equal(t, []string{"receipt"}, z.codes())
 		x.leave()
 		z.leave()
+	})
+}
+
+// TestMaxInFlightEnds: a message whose session ends waits no longer, and says so.
+func TestMaxInFlightEnds(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		stop := make(chan struct{})
+		h := middleware.MaxInFlight(1, time.Hour)(handler.HandlerFunc(
+			func(context.Context, handler.Request) error { <-stop; return nil }))
+		r := request(&subprotocol.Message{Kind: subprotocol.KindSend})
+		go func() { _ = h.Handle(context.Background(), r) }()
+		synctest.Wait()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Minute, func() { cancel(net.ErrClosed) })
+		begin := time.Now()
+		require.Equal(t, net.ErrClosed, h.Handle(ctx, r))
+		require.Equal(t, time.Minute, time.Since(begin))
+		close(stop)
 	})
 }
 

@@ -54,6 +54,19 @@ func TestRateLimitCloses(t *testing.T) {
 	})
 }
 
+// TestRateLimitOfAll: a Disconnect passes also where everything counts.
+func TestRateLimitOfAll(t *testing.T) {
+	t.Parallel()
+	h := middleware.RateLimitBy(nil, 1e-9, 1, &middleware.RateLimitOptions{
+		Counts: func(subprotocol.Kind) bool { return true },
+	})(handler.HandlerFunc(nothing))
+	r := request(&subprotocol.Message{Kind: subprotocol.KindAck})
+	require.NoError(t, h.Handle(t.Context(), r))
+	require.ErrorContains(t, h.Handle(t.Context(), r), "rate-exceeded")
+	r.Message.Kind = subprotocol.KindDisconnect
+	require.NoError(t, h.Handle(t.Context(), r))
+}
+
 // TestRateLimitByUser: all sessions of a user share one limit.
 func TestRateLimitByUser(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -83,5 +83,10 @@ func TestTimeoutElsewhere(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	_, typed := errors.AsType[*subprotocol.Error](err)
 	require.False(t, typed)
+	outer, cancel := context.WithTimeout(context.Background(), time.Nanosecond)
+	defer cancel()
+	<-outer.Done()
+	err = h.Handle(outer, request(&subprotocol.Message{Kind: subprotocol.KindSend}))
+	require.Equal(t, context.DeadlineExceeded, err, "somebody else's deadline")
 	require.Panics(t, func() { middleware.Timeout(0) })
 }
