@@ -83,14 +83,15 @@ type AuthOptions struct {
 // sub-protocols without Connect.
 //
 // A handshake shows a field "Authorization: Bearer" or "Basic", or a named query
-// parameter or cookie. A Connect shows a header authorization of the same form, or login and
-// passcode; where it shows nothing the handshake's count. A Connect on a live
-// session renews them. If it is refused the old ones count until they expire; the third
-// refusal in a row ends the session.
+// parameter or cookie. A Connect shows a header authorization of the same form, or
+// login and passcode; where it shows nothing the handshake's count. A Connect on a
+// live session renews them. If it is refused the old ones count until they expire;
+// the third refusal in a row ends the session.
 //
 // A refused handshake is answered with 401 (503 for ErrUnavailable), a refused
-// Connect with an Error of code "unauthorized", "credentials-expired", "user-changed" or
-// "unavailable"; the texts are constant. Credentials have at most 8192 bytes.
+// Connect with an Error of code "unauthorized", "credentials-expired",
+// "user-changed" or "unavailable"; the texts are constant. Credentials have at
+// most 8192 bytes.
 //
 // One session belongs to one Authenticator. An authenticated session that expires
 // costs one timer. It is safe for concurrent use.
@@ -99,12 +100,13 @@ type Authenticator struct {
 	opts   AuthOptions
 }
 
-// NewAuthenticator makes one that has verify check credentials. verify is called on
-// many goroutines at once and should compare secrets in constant time; Timeout, or the transport's time for
-// handshakes, bounds it by ctx. An error refuses: see ErrExpired and ErrUnavailable
-// for two with a meaning.
+// NewAuthenticator makes one that has verify check credentials. verify is called
+// on many goroutines at once and should compare secrets in constant time; Timeout,
+// or the transport's time for handshakes, bounds it by ctx. An error refuses: see
+// ErrExpired and ErrUnavailable for two with a meaning.
 //
-// A nil opts is the zero AuthOptions. It panics without verify or if Grace is negative.
+// A nil opts is the zero AuthOptions. It panics without verify or if Grace is
+// negative.
 func NewAuthenticator(verify func(ctx context.Context, c Credentials) (Identity, error), opts *AuthOptions) *Authenticator {
 	a := &Authenticator{verify: verify}
 	if opts != nil {
@@ -164,7 +166,8 @@ func (a *Authenticator) refusal(err error) error {
 }
 
 // Authenticate is the middleware: it belongs outside of everything that asks who the
-// user is, and inside of Log, Recover, RateLimit and Timeout.
+// user is, and inside of Log, Recover, RateLimit and Timeout. It must stand where
+// Connect passes: without that it refuses everything.
 func (a *Authenticator) Authenticate(next handler.Handler) handler.Handler {
 	return handler.HandlerFunc(func(ctx context.Context, r handler.Request) error {
 		g := grantOf(r.Session)
@@ -176,10 +179,8 @@ func (a *Authenticator) Authenticate(next handler.Handler) handler.Handler {
 				g.stop()
 			}
 		default:
-			if g != nil {
-				if err := g.check(); err != nil {
-					return err
-				}
+			if err := g.check(); err != nil {
+				return err
 			}
 		}
 		return next.Handle(ctx, r)
@@ -316,6 +317,7 @@ type grant struct {
 	known    bool // identity is somebody
 
 	// What follows belongs to an identity that the handlers have accepted.
+	accepted   bool
 	expires    time.Time // the zero time is never
 	due        time.Time // when the timer has something to do
 	timer      *time.Timer
@@ -357,6 +359,7 @@ func (g *grant) arm() {
 	if g.over {
 		return
 	}
+	g.accepted = true
 	g.expires, g.due = g.identity.Expires, g.identity.Expires
 	g.challenged, g.failures = false, 0
 	if g.timer != nil {
@@ -379,10 +382,17 @@ func (g *grant) stop() {
 	}
 }
 
-// check refuses what comes after the end.
+// check refuses what comes after the end, and what comes from a session whose Connect
+// was never judged. g may be nil.
 func (g *grant) check() error {
+	if g == nil {
+		return errNotJudged
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if !g.accepted {
+		return errNotJudged
+	}
 	if g.expires.IsZero() || time.Now().Before(g.expires) {
 		return nil
 	}
@@ -391,6 +401,11 @@ func (g *grant) check() error {
 		e.Fatal, e.Status = true, transport.StatusPolicyViolation
 	}
 	return &refusal{shown: e, cause: ErrExpired}
+}
+
+var errNotJudged = &refusal{
+	shown: &subprotocol.Error{Code: "unauthorized", Text: "credentials are missing"},
+	cause: errors.New("middleware: Authenticate has not seen a Connect: it must stand where that passes"),
 }
 
 // mayRenew reports whether the client is challenged before it is closed.

@@ -477,6 +477,29 @@ func TestExpiryPanics(t *testing.T) {
 	})
 }
 
+// TestNothingWithoutConnect: an Authenticate that stands where Connect does not pass
+// lets nobody in, whatever the handshake has shown.
+func TestNothingWithoutConnect(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		auth := middleware.NewAuthenticator(verifier, &middleware.AuthOptions{Anonymous: true})
+		guarded := auth.Authenticate(handler.HandlerFunc(nothing))
+		s := newStack(t, func(ctx context.Context, r handler.Request) error {
+			if r.Message.Kind == subprotocol.KindConnect {
+				return nil
+			}
+			return guarded.Handle(ctx, r)
+		}, handler.WithAccept(auth.Accept))
+		for _, cfg := range []*transport.DialConfig{nil, {Header: http.Header{"Authorization": {"Bearer ann"}}}} {
+			c, err := s.tryDial("", cfg)
+			require.NoError(t, err)
+			c.connect()
+			c.send(send)
+			require.Equal(t, []string{"connected", "unauthorized"}, c.codes())
+			c.leave()
+		}
+	})
+}
+
 func TestCredentialsPrintNothing(t *testing.T) {
 	t.Parallel()
 	c := middleware.Credentials{Scheme: middleware.SchemeBasic, Token: "secret", User: "secret", Password: "secret"}

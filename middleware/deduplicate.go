@@ -20,10 +20,10 @@ type DeduplicateOptions struct {
 	// clients take to come back and send again.
 	Window time.Duration
 
-	// Max bounds how many IDs are remembered, of all keys together; then the oldest are
-	// forgotten early. The default is 65536, at about 300 bytes each, or 500 where the
-	// clients choose long IDs. One client that sends
-	// many can make it forget the others': limit its rate.
+	// Max bounds how many IDs are remembered, of all keys together; then the oldest
+	// are forgotten early. The default is 65536, at about 300 bytes each, or 500
+	// where the clients choose long IDs. One client that sends many can make it
+	// forget the others': limit its rate.
 	Max int
 }
 
@@ -38,9 +38,9 @@ type DeduplicateOptions struct {
 // transaction are both handled.
 //
 // Nothing is kept beyond the process: this makes sending again after a lost
-// connection harmless, and promises no more. It belongs inside of
-// Authenticate and Authorize. A nil opts is the zero DeduplicateOptions; it panics if a
-// number is negative.
+// connection harmless, and promises no more. It belongs inside of Authenticate and
+// Authorize. A nil opts is the zero DeduplicateOptions; it panics if a number is
+// negative.
 func Deduplicate(opts *DeduplicateOptions) func(handler.Handler) handler.Handler {
 	var o DeduplicateOptions
 	if opts != nil {

@@ -54,16 +54,17 @@
 // refuses or swallows a Disconnect, and none refuses a Connect that the next one
 // has accepted.
 //
-// A refusal is a *subprotocol.Error: its code and text are constant and say nothing
-// about the inside. It ends the session only where the documentation says so. Unsubscribe, Ack
-// and Nack are not limited by default: refusing them makes matters worse.
+// A refusal is a *subprotocol.Error: its code and text are constant and say
+// nothing about the inside. It ends the session only where the documentation says
+// so. Unsubscribe, Ack and Nack are not limited by default: refusing them makes
+// matters worse.
 //
 // The messages of a transaction pass through the chain when it commits.
 //
 // # Limits
 //
-// All tables that are keyed by what clients choose, or are, have a bound and forget what
-// has expired or is oldest; long keys are kept as hashes. No goroutine and no
-// timer runs for a middleware, except one timer for each session whose credentials
-// expire.
+// All tables that are keyed by what clients choose, or are, have a bound and
+// forget what has expired or is oldest; long keys are kept as hashes. No goroutine
+// and no timer runs for a middleware, except one timer for each session whose
+// credentials expire.
 package middleware

@@ -12,9 +12,9 @@ import (
 )
 
 // Log writes one line for each message when it was handled: its kind, destination,
-// request (where RequestID is outside), session and user, how long it took, and the
-// code and text of its error. Connect adds what SessionAttrs has, the path and the remote
-// address, Disconnect why the session ended.
+// request (where RequestID is outside), session and user, how long it took, and
+// the code and text of its error. Connect adds what SessionAttrs has, the path and
+// the remote address, Disconnect why the session ended.
 //
 // Connect and Disconnect are logged at level Info, other messages at Debug. A
 // *subprotocol.Error, which the client was shown, makes that Warn, any other error
@@ -106,9 +106,9 @@ func SessionAttrs(s *handler.Session) []slog.Attr {
 }
 
 // LogOutbound writes one line for each message to a client, for
-// handler.WithOutbound: its kind, destination, session and user, what became of it, and
-// its error. The level is Debug, and Warn for a message that was dropped. Texts
-// are treated as Log does. It panics without a logger.
+// handler.WithOutbound: its kind, destination, session and user, what became of
+// it, and its error. The level is Debug, and Warn for a message that was dropped.
+// Texts are treated as Log does. It panics without a logger.
 func LogOutbound(l *slog.Logger) func(handler.Sender) handler.Sender {
 	if l == nil {
 		panic("middleware: LogOutbound without a logger")

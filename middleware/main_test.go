@@ -240,7 +240,7 @@ func BenchmarkTen(b *testing.B) {
 
 // BenchmarkEach is what each middleware costs a message that it lets through.
 func BenchmarkEach(b *testing.B) {
-	auth := middleware.NewAuthenticator(verifier, nil)
+	auth := middleware.NewAuthenticator(verifier, &middleware.AuthOptions{Anonymous: true})
 	hooks := middleware.TraceHooks{End: func(context.Context, handler.Request, error) {}}
 	for _, m := range []struct {
 		name string
@@ -261,6 +261,10 @@ func BenchmarkEach(b *testing.B) {
 		b.Run(m.name, func(b *testing.B) {
 			h, ctx := m.f(handler.HandlerFunc(nothing)), context.Background()
 			r := request(&subprotocol.Message{Kind: subprotocol.KindSend, Destination: "/app/rooms/1/say", ID: "1"})
+			connect := handler.Request{Session: r.Session, Message: &subprotocol.Message{Kind: subprotocol.KindConnect}}
+			if err := h.Handle(ctx, connect); err != nil {
+				b.Fatal(err)
+			}
 			b.ReportAllocs()
 			for b.Loop() {
 				if err := h.Handle(ctx, r); err != nil {

@@ -26,9 +26,10 @@ type RateLimitOptions struct {
 	// either way, and that ends its session.
 	Close bool
 
-	// Keys bounds how many keys are known at a time. The default is 65536, at
-	// about 300 bytes each. The one that was silent longest is forgotten first, and begins with
-	// a full burst again: whoever has more keys than this gets around the limit.
+	// Keys bounds how many keys are known at a time. The default is 65536, at about
+	// 300 bytes each. The one that was silent longest is forgotten first, and
+	// begins with a full burst again: whoever has more keys than this gets around
+	// the limit.
 	Keys int
 }
 

@@ -73,8 +73,9 @@ func (n *node[K, V]) unlink() { n.prev.next, n.next.prev = n.next, n.prev }
 // maxKey is how many bytes of a key a table keeps.
 const maxKey = 128
 
-// tableKey is a key of bounded length. A long one becomes its hash, so that two of them
-// don't become the same. Whoever puts one that came with a message puts a clone.
+// tableKey is a key of bounded length. A long one becomes its hash, so that two of
+// them don't become the same. Whoever puts one that came with a message puts a
+// clone.
 func tableKey(s string) string {
 	if len(s) <= maxKey {
 		return s
