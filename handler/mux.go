@@ -27,15 +27,15 @@ import (
 // their UNSUBSCRIBE, ACK and NACK.
 //
 // A destination is taken as it came: it is cut at its slashes and compared exactly.
-// Nothing is cleaned or decoded, a slash at the beginning is part of
-// it, and an empty segment is a segment, which a literal empty one and a {name...}
-// match. Request.PathValue returns what the wildcards matched.
+// Nothing is cleaned or decoded, a slash at the beginning is part of it, and an empty
+// segment is a segment, which a literal empty one and a {name...} match.
+// Request.PathValue returns what the wildcards matched.
 //
 // The most specific destination wins, as in net/http: a literal comes before {name},
-// and that before {name...}. Between patterns with the same destinations a kind that
-// is said comes before what SUBSCRIBE gets besides, and that before a
-// pattern without a kind. Two patterns of which neither is more specific conflict: a
-// Mux that both are added to panics.
+// and that before {name...}. Between patterns with the same destinations a kind that is
+// said comes before what SUBSCRIBE gets besides, and that before a pattern without a
+// kind. Two patterns of which neither is more specific conflict: a Mux that both are
+// added to panics.
 //
 // # What has no route
 //
@@ -46,7 +46,7 @@ import (
 //
 // # Cost
 //
-// Finding a route takes time by the length of the destination, not by the number of
+// Finding a route takes time by the length of the destination, hardly by the number of
 // patterns, and allocates nothing.
 //
 // Use, Route, Mount and NotFound are for setting up: they must not be called once

@@ -48,9 +48,9 @@ type target struct {
 }
 
 // WithSendTo publishes the result instead of answering with it. In destination,
-// {name} stands for a path value: "/topic/rooms/{room}". In a transaction the result
-// is published at its end. An error of p is the handler's. Several options add up. It panics
-// if destination is malformed; a name without a value is an error at run time.
+// {name} stands for a path value: "/topic/rooms/{room}". In a transaction the result is
+// published at its end. An error of p is the handler's. Several options add up. It
+// panics if destination is malformed; a name without a value is an error at run time.
 func WithSendTo(p Publisher, destination string) FuncOption {
 	if p == nil {
 		panic("handler: WithSendTo without a Publisher")

@@ -26,10 +26,10 @@ type None struct{}
 //
 // The result is encoded by the codec of the request, or the first where there was
 // nothing to decode, and answers a SUBSCRIBE, or a SEND that can be answered: one that
-// asks for a receipt, where the sub-protocol ties replies to receipts, and
-// any where it has no subscriptions either, such as raw. The answer to a SUBSCRIBE is
-// the only message of that subscription. WithSendTo and
-// WithSendToUser send the result elsewhere instead. A []byte goes out as it is, without
+// asks for a receipt, where the sub-protocol ties replies to receipts, and any where it
+// has no subscriptions either, such as raw. The answer to a SUBSCRIBE is the only
+// message of that subscription. WithSendTo and WithSendToUser send the result elsewhere
+// instead. A []byte goes out as it is, without
 // a content type, a string as text/plain; None sends nothing; any other result is sent,
 // also a zero value or nil.
 //

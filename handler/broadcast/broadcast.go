@@ -100,11 +100,11 @@ func (b *Broadcaster) renew() {
 	b.peak = 0
 }
 
-// Handle subscribes for a SUBSCRIBE, ends that for an UNSUBSCRIBE, and publishes a
-// SEND with its header, content type and body. Other kinds it accepts and does nothing. What it
-// refuses is a *subprotocol.Error that is not fatal: "bad-destination", "too-many-destinations",
-// "too-many-subscriptions", "subscription-exists", "no-subscription", or
-// "no-acks".
+// Handle subscribes for a SUBSCRIBE, ends that for an UNSUBSCRIBE, and publishes a SEND
+// with its header, content type and body. Other kinds it accepts and does nothing. What
+// it refuses is a *subprotocol.Error that is not fatal: "bad-destination",
+// "too-many-destinations", "too-many-subscriptions", "subscription-exists",
+// "no-subscription", or "no-acks".
 func (b *Broadcaster) Handle(_ context.Context, r handler.Request) error {
 	m := r.Message
 	switch m.Kind {
@@ -137,10 +137,10 @@ func check(destination string) error {
 	return nil
 }
 
-// Subscribe has s get what is sent to destination, until Unsubscribe with the same
-// id or the end of s. For clients that subscribe themselves Handle does
-// it; where the sub-protocol has no subscriptions id is any text that tells them
-// apart. Errors are those of Handle.
+// Subscribe has s get what is sent to destination, until Unsubscribe with the same id
+// or the end of s. For clients that subscribe themselves Handle does it; where the
+// sub-protocol has no subscriptions id is any text that tells them apart. Errors are
+// those of Handle.
 func (b *Broadcaster) Subscribe(s *handler.Session, id, destination string) error {
 	if err := check(destination); err != nil {
 		return err

@@ -19,21 +19,21 @@
 // # Semantics
 //
 // A message goes to those who are subscribed to exactly its destination at that
-// moment; it is not kept. It is encoded once, not for each receiver. All
-// receivers of a destination get its messages in the same order. A subscription is
-// in force when the SUBSCRIBE was handled, so that a client with the receipt misses nothing,
-// and nothing is queued for it after its UNSUBSCRIBE was handled.
+// moment; it is not kept. It is encoded once, not for each receiver. All receivers of
+// a destination get its messages in the same order. A subscription is in force when
+// the SUBSCRIBE was handled, so that a client with the receipt misses nothing, and
+// nothing is queued for it after its UNSUBSCRIBE was handled.
 //
-// What a session has subscribed to ends with the session, without anybody's help.
-// A receiver that is too slow is the endpoint's matter: see handler.WithOverflow. A SEND in a
-// transaction is published at the Commit.
+// What a session has subscribed to ends with the session, without anybody's help. A
+// receiver that is too slow is the endpoint's matter: see handler.WithOverflow. A SEND
+// in a transaction is published at the Commit.
 //
 // Deliveries are not acknowledged: a SUBSCRIBE that asks for that is refused.
 //
 // # Limits
 //
 // There are no wildcards, no history, no queues and no other process: that is a
-// broker's work. Publishing holds the lock of the destination, so neither hooks nor
-// Senders (handler.WithOutbound) may publish or subscribe to the destination of the message that they
-// are called for. Destinations longer than 1024 bytes are refused.
+// broker's work. Publishing holds the lock of the destination, so a hook or a Sender
+// (handler.WithOutbound) that publishes or subscribes to the destination of the message
+// that it is called for waits for ever. Destinations longer than 1024 bytes are refused.
 package broadcast
