@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -47,7 +48,7 @@ func TestSlowHandler(t *testing.T) {
 		eventually(t, func() bool { return s.Endpoint.Stats().Yields == 1 }, "the reader's role is handed over")
 
 		// The window fills, reading stops, and the client is stopped by its transport.
-		body := bytes.Repeat([]byte("x"), 16<<10)
+		body := filler
 		numbered := func(i int) []byte { return append(strconv.AppendInt(nil, int64(i), 10), body...) }
 		sent := 0
 		for ; sent < 6; sent++ { // four fill the window, and what follows finds room before it
@@ -77,10 +78,20 @@ func TestSlowHandler(t *testing.T) {
 	})
 }
 
+// filler is text that fills buffers also on carriers that compress.
+var filler = func() []byte {
+	b := make([]byte, 16<<10)
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range b {
+		b[i] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"[random.IntN(64)]
+	}
+	return b
+}()
+
 // big is a message that fills buffers quickly and says its number.
 func big(i int) *subprotocol.Message {
 	m := text("%d:", i)
-	m.Body = append(m.Body, bytes.Repeat([]byte("x"), 16<<10)...)
+	m.Body = append(m.Body, filler...)
 	return m
 }
 
