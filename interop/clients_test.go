@@ -11,28 +11,46 @@ import (
 
 const echo = "/gobwas/echo"
 
+// echoes has the same endpoint on each engine.
+var echoes = []string{echo, "/gorilla/echo"}
+
 // npm's ws talks to weft.
 func TestInteropNPMClient(t *testing.T) {
 	foreign(t)
 	t.Parallel()
-	_, url := server(t, echo)
-	script(t, nil, "node", "js/client.mjs", url)
+	for _, path := range echoes {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			_, url := server(t, path)
+			script(t, nil, "node", "js/client.mjs", url)
+		})
+	}
 }
 
 // python3-websockets talks to weft.
 func TestInteropPythonClient(t *testing.T) {
 	foreign(t)
 	t.Parallel()
-	_, url := server(t, echo)
-	script(t, nil, python, "py/client.py", url)
+	for _, path := range echoes {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			_, url := server(t, path)
+			script(t, nil, python, "py/client.py", url)
+		})
+	}
 }
 
 // What no library would send gets the close code or the status of the RFC.
 func TestInteropInvalidFrames(t *testing.T) {
 	foreign(t)
 	t.Parallel()
-	_, url := server(t, echo)
-	script(t, nil, "node", "js/raw.mjs", url)
+	for _, path := range echoes {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			_, url := server(t, path)
+			script(t, nil, "node", "js/raw.mjs", url)
+		})
+	}
 }
 
 // A server that is told to end says so to its clients and ends without an error.
