@@ -233,6 +233,8 @@ byID("say").addEventListener("submit", (e) => {
   byID("text").value = "";
 });
 
+byID("text").addEventListener("input", () => { byID("say-problem").textContent = ""; });
+
 const wrong = {
   empty: () => say({ text: "" }),
   type: () => say({ text: 7 }),
