@@ -204,14 +204,19 @@ func (c *chat) members(_ context.Context, r handler.Request, _ handler.None) (pr
 	return all, nil
 }
 
+// say tells everybody in a room, where it is part of a transaction at its end.
 func (c *chat) say(_ context.Context, r handler.Request, in saying) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	p, m, err := c.find(r)
+	c.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	c.publish(m, event{Type: "said", Name: p.name, Via: p.via, Text: in.Text, At: c.now().UnixMilli()})
+	r.OnCommit(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.publish(m, event{Type: "said", Name: p.name, Via: p.via, Text: in.Text, At: c.now().UnixMilli()})
+	})
 	return nil
 }
 

@@ -338,6 +338,33 @@ func TestNames(t *testing.T) {
 	})
 }
 
+// A transaction of which a part is wrong says nothing.
+func TestTransaction(t *testing.T) {
+	for _, f := range forms[:2] {
+		t.Run(f.name, func(t *testing.T) {
+			inChat(t, func(h *house) {
+				ann := h.join(f, "Ann")
+				for i, last := range []string{"", "two"} {
+					tx := fmt.Sprint(i)
+					ann.put(&subprotocol.Message{Kind: subprotocol.KindBegin, Transaction: tx})
+					for _, text := range []string{"one", last} {
+						body, err := f.codec.Append(nil, saying{text})
+						require.NoError(t, err)
+						ann.put(&subprotocol.Message{
+							Kind: subprotocol.KindSend, Transaction: tx, Destination: "/app/rooms/lobby/say", Body: body,
+						})
+					}
+					ann.put(&subprotocol.Message{Kind: subprotocol.KindCommit, Transaction: tx})
+				}
+				require.Equal(t, "error", ann.next().Type)
+				synctest.Wait()
+				require.Len(t, h.chat.rooms["lobby"].history, 2)
+				ann.skip()
+			})
+		})
+	}
+}
+
 // What is refused is told to the sender alone, by a code, and is not the end.
 func TestRefused(t *testing.T) {
 	for _, f := range forms {

@@ -19,13 +19,13 @@ type result struct {
 }
 
 // use has one client ask and another one listen, and checks every answer.
-func (r row) use(ctx context.Context, d transport.Dialer, url string, c *certificate) (res result, err error) {
-	listener, err := dial(ctx, d, url+"/listen", r.format, c)
+func (r row) use(ctx context.Context, url string, c *certificate) (res result, err error) {
+	listener, err := dial(ctx, r, url+"/listen", c)
 	if err != nil {
 		return res, fmt.Errorf("the listener: %w", err)
 	}
 	defer listener.close()
-	asker, err := dial(ctx, d, url+"/ask", r.format, c)
+	asker, err := dial(ctx, r, url+"/ask", c)
 	if err != nil {
 		return res, fmt.Errorf("the asker: %w", err)
 	}
@@ -64,7 +64,7 @@ func (r row) use(ctx context.Context, d transport.Dialer, url string, c *certifi
 	if has.Errors {
 		_, err := asker.request(ctx, numbers{maxNumber + 1, 0})
 		if refused, ok := errors.AsType[*subprotocol.Error](err); !ok || refused.Code != "invalid" {
-			return res, fmt.Errorf("a number that is too large was not refused as such: %v", err) //nolint:errorlint // there may be none
+			return res, errors.Join(errors.New("a number that is too large was not refused as such"), err)
 		}
 	}
 	res.messages = asker.messages + listener.messages
@@ -89,20 +89,21 @@ type client struct {
 	done     <-chan struct{}
 	got      chan *subprotocol.Message
 	room     chan struct{} // has room for one: Writable came
-	over     chan error
+	over     chan struct{} // closed in the end
+	cause    error         // constant then
 	messages int
 	receipts int
 }
 
-func dial(ctx context.Context, d transport.Dialer, url string, f format, cert *certificate) (*client, error) {
+func dial(ctx context.Context, r row, url string, cert *certificate) (*client, error) {
 	c := &client{
-		codec: f.codec, done: ctx.Done(),
-		got: make(chan *subprotocol.Message, 16), room: make(chan struct{}, 1), over: make(chan error, 1),
+		codec: r.format.codec, done: ctx.Done(),
+		got: make(chan *subprotocol.Message, 16), room: make(chan struct{}, 1), over: make(chan struct{}),
 	}
-	cfg := &transport.DialConfig{SubProtocols: f.subProtocol.Names(), TLS: cert.client}
-	_, err := d.Dial(ctx, url, cfg, func(conn transport.Conn) transport.Receiver {
+	cfg := &transport.DialConfig{SubProtocols: r.format.subProtocol.Names(), TLS: cert.client}
+	_, err := r.carrier.transport.Dial(ctx, url, cfg, func(conn transport.Conn) transport.Receiver {
 		c.conn = conn
-		c.framer = f.subProtocol.NewFramer(conn.SubProtocol(), subprotocol.FramerConfig{Client: true})
+		c.framer = r.format.subProtocol.NewFramer(conn.SubProtocol(), subprotocol.FramerConfig{Client: true})
 		return c
 	})
 	if err != nil {
@@ -170,9 +171,8 @@ func (c *client) next(ctx context.Context, want subprotocol.Kind) (*subprotocol.
 		return m, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
-	case err := <-c.over:
-		c.over <- err
-		return nil, fmt.Errorf("the connection is over: %w", err)
+	case <-c.over:
+		return nil, fmt.Errorf("the connection is over: %w", c.cause)
 	}
 }
 
@@ -197,7 +197,10 @@ func (c *client) Writable() {
 	}
 }
 
-func (c *client) Closed(err error) { c.over <- err }
+func (c *client) Closed(err error) {
+	c.cause = err
+	close(c.over)
+}
 
 // Emit is the sink of the framer.
 func (c *client) Emit(m *subprotocol.Message) error {

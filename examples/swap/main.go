@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log"
 	"os"
 	"os/signal"
@@ -33,7 +32,11 @@ func main() {
 	log.SetPrefix("swap: ")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Stdout, rows()); err != nil {
+	c, err := newCertificate()
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := run(ctx, c, rows(c), func(format string, args ...any) { fmt.Printf(format, args...) }); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -82,25 +85,21 @@ func add(_ context.Context, _ handler.Request, in numbers) (sum, error) {
 }
 
 // run tries all rows, one after the other, and prints a line for each.
-func run(ctx context.Context, w io.Writer, rows []row) error {
-	c, err := newCertificate()
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(w, "%-32s %-6s %8s  %s\n", "transport/sub-protocol/codec", "result", "messages", "round trip (median)")
+func run(ctx context.Context, c *certificate, rows []row, printf func(format string, args ...any)) error {
+	printf("%-32s %-6s %8s  %s\n", "transport/sub-protocol/codec", "result", "messages", "round trip (median)")
 	failed := 0
 	for _, r := range rows {
 		res, err := r.try(ctx, c)
 		if err != nil {
 			failed++
-			fmt.Fprintf(w, "%-32s FAILED %s\n", r.name(), strings.ReplaceAll(err.Error(), "\n", "; "))
+			printf("%-32s FAILED %s\n", r.name(), strings.ReplaceAll(err.Error(), "\n", "; "))
 			continue
 		}
 		slices.Sort(res.times)
 		median := res.times[len(res.times)/2]
-		fmt.Fprintf(w, "%-32s ok     %8d  %v\n", r.name(), res.messages, median.Round(time.Microsecond))
+		printf("%-32s ok     %8d  %v\n", r.name(), res.messages, median.Round(time.Microsecond))
 	}
-	fmt.Fprintf(w, "%d of %d rows are ok. The times are those of one client that waits for each answer: this is no benchmark.\n",
+	printf("%d of %d rows are ok. The times are those of one client that waits for each answer: this is no benchmark.\n",
 		len(rows)-failed, len(rows))
 	if failed > 0 {
 		return fmt.Errorf("%d of %d rows have failed", failed, len(rows))
@@ -112,9 +111,11 @@ func run(ctx context.Context, w io.Writer, rows []row) error {
 func (r row) try(ctx context.Context, c *certificate) (res result, err error) {
 	ctx, cancel := context.WithTimeout(ctx, rowTime)
 	defer cancel()
-	t := r.carrier.transport(c)
-	ep := handler.NewEndpoint(t, application(), // the whole of a stack
-		handler.WithSubProtocols(r.format.subProtocol), handler.WithCodecs(r.format.codec), handler.WithShutdownSpread(0))
+	ep := handler.NewEndpoint(r.carrier.transport, application(),
+		handler.WithSubProtocols(r.format.subProtocol),
+		handler.WithCodecs(r.format.codec),
+		handler.WithShutdownSpread(0),
+	)
 	url, stop, err := r.carrier.mount(ep, c)
 	if err != nil {
 		return res, err
@@ -124,5 +125,5 @@ func (r row) try(ctx context.Context, c *certificate) (res result, err error) {
 		defer cancel()
 		err = errors.Join(err, ep.Shutdown(end), stop())
 	}()
-	return r.use(ctx, t, url, c)
+	return r.use(ctx, url, c)
 }
