@@ -41,3 +41,10 @@ func TestInteropChat(t *testing.T) {
 		},
 	}, "node", "js/chat.mjs", page.String(), artifacts)
 }
+
+// The chat's page has just enough msgpack of its own.
+func TestInteropChatMsgpack(t *testing.T) {
+	foreign(t)
+	t.Parallel()
+	script(t, nil, "node", "js/chat_msgpack.mjs", "../examples/chat/page/msgpack.js")
+}

@@ -212,12 +212,12 @@ func (c *chat) say(_ context.Context, r handler.Request, in saying) error {
 	if err != nil {
 		return err
 	}
-	r.OnCommit(func() {
+	return r.OnCommit(func() error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.publish(m, event{Type: "said", Name: p.name, Via: p.via, Text: in.Text, At: c.now().UnixMilli()})
+		return nil
 	})
-	return nil
 }
 
 // find returns who r is from and the room that it is about.
