@@ -219,7 +219,14 @@ func TestTransactions(t *testing.T) {
 			}
 			body := string(m.Body)
 			*done = append(*done, "handled "+body)
-			r.OnCommit(func() { *done = append(*done, "effect "+body) })
+			err := r.OnCommit(func() error {
+				*done = append(*done, "effect "+body)
+				if body == "late" {
+					return errors.New("secret")
+				}
+				return nil
+			})
+			require.Equal(t, m.Transaction == "" && body == "late", err != nil)
 			switch body {
 			case "fail":
 				return &subprotocol.Error{Code: "broken", Text: "x"}
@@ -275,6 +282,17 @@ func TestTransactions(t *testing.T) {
 			require.Len(t, *done, 4)
 		})
 	})
+	t.Run("an effect fails", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			_, say, done := setUp(t)
+			require.Equal(t, []string{
+				"ERROR r=1 transaction-incomplete", "ERROR r=3 transaction-incomplete", "ERROR r=4 transaction-incomplete",
+			}, say("BEGIN t=x", "SEND t=x r=1|one", "SEND t=x|late", "SEND t=x r=3|three", "COMMIT t=x r=4"))
+			require.Equal(t, []string{"handled one", "handled late", "handled three", "effect one", "effect late"}, *done)
+			require.Equal(t, []string{"ERROR r=1 transaction-incomplete", "ERROR transaction-incomplete"},
+				say("BEGIN t=x", "SEND t=x|0", "SEND t=x r=1|late", "COMMIT t=x"))
+		})
+	})
 	t.Run("limits", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			s, say, done := setUp(t, WithTransactions(2, Limits{3, 2000}))
@@ -327,7 +345,7 @@ func TestConnectTimeout(t *testing.T) {
 			time.Sleep(10*time.Second - 1)
 			synctest.Wait()
 			require.Zero(t, c.closes())
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			synctest.Wait()
 			require.Equal(t, transport.StatusPolicyViolation, c.code)
 			require.EqualValues(t, 1, s.endpoint.Stats().ConnectTimeouts)

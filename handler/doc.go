@@ -43,7 +43,8 @@
 // Commit, and handles them then, one after the other; handlers see neither
 // Begin, Commit nor Abort. [Request.OnCommit] is where a handler puts what reaches others, so
 // that a transaction of which a part fails has done nothing. Heartbeats are sent and
-// awaited as both sides agreed. A Connect on a live session shows fresh
+// awaited as both sides agreed. Connected has the session's ID and, in the header
+// user-name, its user. A Connect on a live session shows fresh
 // credentials; a handler tells it from the first one by [Session.Connected].
 //
 // # Messages out

@@ -35,20 +35,23 @@ type Request struct {
 }
 
 // OnCommit calls f when all that belongs together has been handled without an
-// error, and never if it has not: at once for a message on its own, at the end of the
-// transaction for one that is part of it. A handler whose effects reach others does
-// them in f. f runs on the goroutine that handles the messages, in the order of the
-// calls of OnCommit, and is called while Handle runs or afterwards, but before the
-// client gets its receipt.
+// error, and never if it has not. For a message on its own that is at once, and
+// OnCommit returns what f returns. For a part of a transaction it is at the end, and
+// OnCommit returns nil. A handler whose effects reach others does them in f.
+//
+// At the end of a transaction the functions are called in the order of the calls of
+// OnCommit, on the goroutine that handles the messages and before the client gets its
+// receipts. After an error those that follow are not called, and the client is told
+// that only a part was done: what can fail is better checked before.
 //
 // Middleware that passes on another Request changes a copy of the one it got, so
 // that the transaction is not lost.
-func (r Request) OnCommit(f func()) {
+func (r Request) OnCommit(f func() error) error {
 	if r.tx == nil {
-		f()
-		return
+		return f()
 	}
 	r.tx.effects = append(r.tx.effects, f)
+	return nil
 }
 
 // PathValue returns what the wildcard of that name matched in the pattern that

@@ -99,7 +99,7 @@ func WithCodecs(cs ...codec.Codec) Option {
 // first and its error last. Several options add up. Connect and Disconnect pass
 // through it as every message does: for a Connect that the chain accepted there is
 // one Disconnect. A middleware that refuses a Connect which the next one has
-// accepted must pass a Disconnect on itself.
+// accepted must pass a Disconnect on itself, and so an Unsubscribe for a Subscribe.
 func WithMiddleware(m ...func(Handler) Handler) Option {
 	return option(func(c *config) { c.middleware = append(c.middleware, m...) })
 }

@@ -208,26 +208,18 @@ func (s *sending) sendOnCommit(ctx context.Context, r Request, res *result, repl
 	if err != nil {
 		return err
 	}
-	r.OnCommit(func() {
+	err = r.OnCommit(func() error {
 		for i := range to {
 			if err := to[i].publish(ctx, &res.msg); err != nil {
-				r.Session.effectFailed(r.Message, err)
+				return err
 			}
 		}
-	})
-	if !reply {
 		return nil
+	})
+	if err == nil && reply {
+		_, err = r.Reply(&res.msg)
 	}
-	_, err = r.Reply(&res.msg)
 	return err
-}
-
-// effectFailed tells of an error that comes too late to be returned.
-func (s *Session) effectFailed(m *subprotocol.Message, err error) {
-	s.handlerError(m, err)
-	shown := shownError(err, subprotocol.Error{Code: "internal", Text: "what the transaction did could not be passed on"})
-	// A fatal error has stopped the session, and a commit goes on without that.
-	_ = s.fail(&shown)
 }
 
 // address is a target with all names filled in.

@@ -15,7 +15,7 @@ type transaction struct {
 	messages []*subprotocol.Message
 	bytes    int
 	failed   error // why it can't be committed any more; it holds nothing then
-	effects  []func()
+	effects  []func() error
 }
 
 // beginTransaction opens a transaction.
@@ -126,11 +126,32 @@ func (s *Session) commit(m *subprotocol.Message) error {
 			receipts = append(receipts, receipt)
 		}
 	}
+	receipts = append(receipts, m.Receipt)
 	for _, f := range t.effects {
-		f()
+		if err := f(); err != nil {
+			return s.incomplete(m, receipts, err)
+		}
 	}
-	for _, receipt := range append(receipts, m.Receipt) {
+	for _, receipt := range receipts {
 		s.done(receipt)
+	}
+	return nil
+}
+
+// incomplete answers a Commit, one of whose effects failed with err, and the parts that
+// asked for a receipt. receipts are theirs and the Commit's.
+func (s *Session) incomplete(m *subprotocol.Message, receipts []string, err error) error {
+	s.handlerError(m, err)
+	shown := shownError(err, subprotocol.Error{Code: "transaction-incomplete", Text: "only a part of the transaction was done"})
+	commit := len(receipts) - 1
+	for i, receipt := range receipts {
+		if receipt == "" && i != commit {
+			continue
+		}
+		shown.Receipt = receipt
+		if err := s.fail(&shown); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -154,5 +175,8 @@ func (s *Session) rollBack(m *subprotocol.Message, t *transaction, i int, failur
 // reply keeps m, the answer to a part, until the effects are done.
 func (t *transaction) reply(s *Session, m *subprotocol.Message) {
 	m = m.Clone()
-	t.effects = append(t.effects, func() { _, _ = s.reply(s.endpoint.pools.scratch(m)) })
+	t.effects = append(t.effects, func() error {
+		_, err := s.reply(s.endpoint.pools.scratch(m))
+		return err
+	})
 }

@@ -298,7 +298,7 @@ func TestFuncInTransaction(t *testing.T) {
 		require.Empty(t, p.got)
 
 		p.err = errors.New("secret")
-		require.Equal(t, []string{"ERROR internal", "RECEIPT r=4"}, say("BEGIN t=1", `SEND t=1 d=/plain/a|{}`, "COMMIT t=1 r=4"))
+		require.Equal(t, []string{"ERROR r=4 transaction-incomplete"}, say("BEGIN t=1", `SEND t=1 d=/plain/a|{}`, "COMMIT t=1 r=4"))
 	})
 }
 

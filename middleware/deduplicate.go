@@ -108,14 +108,14 @@ func once(ctx context.Context, t *table[sent, *sending], key sent, next handler.
 			t.remove(key)
 		}
 	}()
-	err := next.Handle(ctx, r)
-	if err == nil {
-		r.OnCommit(func() {
-			t.Lock()
-			defer t.Unlock()
-			own.done = true
-			t.put(key, own, time.Now())
-		})
+	if err := next.Handle(ctx, r); err != nil {
+		return err
 	}
-	return err
+	return r.OnCommit(func() error {
+		t.Lock()
+		defer t.Unlock()
+		own.done = true
+		t.put(key, own, time.Now())
+		return nil
+	})
 }

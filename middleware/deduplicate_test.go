@@ -114,8 +114,7 @@ func TestDeduplicateTransaction(t *testing.T) {
 			if r.Message.Destination == "/fails" {
 				return errors.New("failed")
 			}
-			r.OnCommit(func() { done++ })
-			return nil
+			return r.OnCommit(func() error { done++; return nil })
 		}, handler.WithMiddleware(middleware.Deduplicate(nil)))
 		c := s.dial()
 		require.Equal(t, []string{"connected"}, c.codes())

@@ -122,7 +122,10 @@ func (b *Broadcaster) Handle(_ context.Context, r handler.Request) error {
 		destination := m.Destination
 		// How it came, as text or binary, is a matter of the sender's sub-protocol.
 		p := publication(destination, 0, m)
-		r.OnCommit(func() { b.publish(destination, p, nil) })
+		return r.OnCommit(func() error {
+			b.publish(destination, p, nil)
+			return nil
+		})
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func TestEcho(t *testing.T) {
 
 func TestOrder(t *testing.T) {
 	t.Parallel()
-	const n = 10_000
+	const n = 2000
 	each(t, func(t *testing.T, st handlertest.Stack) {
 		// Back-pressure in place of the overflow policy: this test is about order, and
 		// the client may be slow.
@@ -266,7 +266,7 @@ func TestSessionsAreFound(t *testing.T) {
 
 func TestPublication(t *testing.T) {
 	t.Parallel()
-	const receivers, publications = 50, 200
+	const receivers, publications = 50, 40
 	each(t, func(t *testing.T, st handlertest.Stack) {
 		rec := record(nil)
 		s := st.Start(t, rec)
