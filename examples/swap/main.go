@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	requests = 100              // of each row
+	requests = 50               // of each row
 	rowTime  = 20 * time.Second // after which a row has failed
 
 	maxNumber = 1_000_000

@@ -42,9 +42,9 @@ func TestRun(t *testing.T) {
 	for i, r := range all {
 		line := lines[i+1]
 		if strings.Contains(r.name(), "/raw/") {
-			require.Regexp(t, `^`+r.name()+` +ok +303 +[0-9.]+(µs|ms|s)$`, line)
+			require.Regexp(t, `^`+r.name()+` +ok +153 +[0-9.]+(µs|ms|s)$`, line)
 		} else {
-			require.Regexp(t, `^`+r.name()+` +ok +308 +[0-9.]+(µs|ms|s)$`, line)
+			require.Regexp(t, `^`+r.name()+` +ok +158 +[0-9.]+(µs|ms|s)$`, line)
 		}
 	}
 	require.Contains(t, lines[len(lines)-1], "66 of 66 rows are ok")
