@@ -48,7 +48,8 @@ type target struct {
 }
 
 // WithSendTo publishes the result instead of answering with it. In destination,
-// {name} stands for a path value: "/topic/rooms/{room}". In a transaction the result is
+// {name} stands for a path value: "/topic/rooms/{room}". All receivers get the body as the
+// codec of the request has encoded it, with its content type. In a transaction the result is
 // published at its end. An error of p is the handler's. Several options add up. It
 // panics if destination is malformed; a name without a value is an error at run time.
 func WithSendTo(p Publisher, destination string) FuncOption {

@@ -10,7 +10,8 @@
 //	err := b.Publish(ctx, "/topic/news", &subprotocol.Message{Body: news})
 //
 // Sessions whose sub-protocol has no subscriptions, such as raw, are subscribed by the
-// server: call [Broadcaster.Subscribe] when they connect.
+// server: call [Broadcaster.Subscribe] when they connect. Such a client can't tell when
+// that was done, but by an answer to its first message.
 //
 // # Options
 //
