@@ -278,7 +278,11 @@ func TestTakeoverSavesMore(t *testing.T) {
 						return
 					}
 					if batch = batch[n:]; len(batch) > 0 {
-						wait(t, r.writable)
+						select {
+						case <-r.writable:
+						case <-t.Context().Done():
+							return
+						}
 					}
 				}
 				batch = nil
