@@ -22,6 +22,7 @@ const (
 	inStopped             // nothing more is handled but Disconnect
 	inDone                // Disconnect is being handled, or was
 	inBegun               // Connect came, or there is none
+	inParted              // the client's own Disconnect came
 	inReady               // Append may encode all kinds: Connected was appended, or there is none
 
 	inSeq = 1 << 8 // added by each Receive, so that the watchdog tells them apart
@@ -371,8 +372,7 @@ func (s *Session) show(failure *subprotocol.Error) error {
 // part handles the client's own Disconnect. As with the one that a session makes
 // for its handler, the context has ended before and nothing comes after.
 func (s *Session) part(m *subprotocol.Message) {
-	s.parted = true
-	s.in.Or(inStopped)
+	s.in.Or(inStopped | inParted)
 	s.cancel(&transport.EndError{Code: transport.StatusNormalClosure, Err: ErrDisconnected})
 	// The session ends either way, with the status of a fatal error or with this one.
 	_ = s.show(s.handle(m, nil))
@@ -383,10 +383,9 @@ func (s *Session) part(m *subprotocol.Message) {
 // Connect and not seen one, and the endpoint lets go.
 func (s *Session) disconnect() {
 	defer s.endpoint.ended(s)
-	if !s.connected.Load() || s.parted {
+	if !s.connected.Load() || s.in.Load()&inParted != 0 {
 		return
 	}
-	s.parted = true
 	ok := false
 	defer func() {
 		if !ok {

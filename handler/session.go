@@ -39,17 +39,16 @@ type Session struct {
 	inMu      sync.Mutex
 	win       *window     // guarded by inMu
 	connected atomic.Bool // the handler accepted Connect
-	parted    bool        // the handler has seen Disconnect; the reader's alone
 
 	// The writer's side, see outbox.go. Guarded by mu.
 	mu        sync.Mutex
+	queued    int32
 	phase     phase
 	writing   bool // a goroutine is inside Conn.Write
 	waiting   bool // nothing may be written before Writable
 	writable  bool // Writable came while writing
 	scheduled bool // the flush workers have it
-	queued    int32
-	bytes     int // that the queue keeps alive, see entry.held
+	bytes     int  // that the queue keeps alive, see entry.held
 	ring      *ring
 	extra     *extra
 	dialogue  *dialogue // nil where there are only bodies
