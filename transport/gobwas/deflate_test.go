@@ -14,6 +14,7 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/stretchr/testify/require"
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/internal/wire"
 )
 
 // sample is text like that of an application: it repeats itself, but not exactly.
@@ -139,6 +140,39 @@ func feedFragments(d *parser, payload []byte, n int) error {
 		first, payload = opCont, payload[m:]
 	}
 	return nil
+}
+
+// TestInflaterForgets: a block whose distances have no code is corrupt, whatever another
+// connection's message has left in the tables of the inflater.
+func TestInflaterForgets(t *testing.T) {
+	// 200 literals and a match; with the codes of the sample it is a message.
+	stale := append([]byte("\x0d\xc0\x01\x09\x00\x00\x00\x80\xa0\xad\xfe\x3f\x51"), make([]byte, 25)...)
+	stale = append(stale, "\xfc\x02\x1b\x00\x00\x00\x00"...)
+	inflate := func(payload []byte) (parser, error) {
+		d := parser{limit: 1 << 20, state: ws.StateServerSide, deflate: newAgreement(&Compression{}, 0, false, false)}
+		err := feedFragments(&d, payload, 0)
+		return d, err
+	}
+	for range 10 { // the pool may hand out another one
+		_, err := inflate((&packer{}).pack(sample(3000)))
+		require.NoError(t, err)
+		d, err := inflate(stale)
+		require.Equal(t, errCorrupt, err)
+		require.Len(t, d.msg, 200)
+	}
+}
+
+// TestManyFinals: the window is put together for each final block, in the same memory.
+func TestManyFinals(t *testing.T) { // alone, since it counts what is allocated
+	payload := append([]byte("\x4b\x04\x00"), bytes.Repeat([]byte("\x03\x00"), 200)...)
+	before := totalAlloc()
+	for range 10 {
+		d := parser{limit: 1 << 20, state: ws.StateServerSide, deflate: newAgreement(&Compression{}, 0, false, true)}
+		d.windows = &windows{received: window{b: noise(1 << maxBits), size: 1 << maxBits}}
+		require.NoError(t, feedFragments(&d, payload, 0))
+		require.Equal(t, "a", string(d.msg))
+	}
+	require.Less(t, totalAlloc()-before, uint64(5<<20), "bytes for %d on the wire", 10*len(payload))
 }
 
 // Without a limit a message may be as large as it is.
@@ -444,7 +478,7 @@ func BenchmarkDeflate(b *testing.B) {
 				b.ReportAllocs()
 				b.SetBytes(int64(size))
 				for b.Loop() {
-					putPiece(deflaterKind(1).deflate(nil, data, window))
+					wire.PutPiece(deflaterKind(1).deflate(nil, data, window))
 				}
 			})
 		}

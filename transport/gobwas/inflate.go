@@ -10,6 +10,7 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/klauspost/compress/flate"
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/internal/wire"
 )
 
 var (
@@ -35,8 +36,9 @@ type inflater struct {
 		io.WriterTo
 		flate.Resetter
 	}
-	br *bufio.Reader
-	d  *parser
+	br   *bufio.Reader
+	dict []byte // the memory of window, if it has needed any
+	d    *parser
 
 	in   []byte
 	last bool // the message ends behind in
@@ -56,8 +58,25 @@ var inflaters = sync.Pool{New: func() any {
 		io.WriterTo
 		flate.Resetter
 	})
+	x.forget()
 	return x
 }}
+
+// neutral is a final block without content. All that its codes have is the end of the
+// block and the largest distance.
+var neutral = []byte("\x05\xdd\x81\x00\x00\x00\x00\x00\x90\xff\x6b\x25\x00")
+
+// forget makes all inflaters alike. The library decodes by the table of the last block
+// where one declares a code without symbols, and that block may have been another
+// connection's.
+func (x *inflater) forget() {
+	wire.PutPiece(x.dict)
+	*x = inflater{z: x.z, br: x.br, in: neutral, tail: true}
+	x.br.Reset(x)
+	_ = x.z.Reset(x.br, nil) // nil
+	_, _ = x.z.WriteTo(io.Discard)
+	x.in, x.tail = nil, false
+}
 
 // inflate appends to d.msg what p, the next of the compressed message, yields. With
 // last the message is complete.
@@ -89,8 +108,7 @@ func (d *parser) stopInflating() {
 	if x.stop != nil {
 		x.stop()
 	}
-	x.br.Reset(x)
-	*x = inflater{z: x.z, br: x.br}
+	x.forget()
 	inflaters.Put(x)
 }
 
@@ -147,16 +165,19 @@ func (x *inflater) ended() (bool, error) {
 // window is what the next block may refer to.
 func (x *inflater) window() []byte {
 	msg, size := x.d.msg, 1<<maxBits
-	if len(msg) >= size {
-		return msg[len(msg)-size:]
+	if x.d.windows == nil || len(x.d.windows.received.b) == 0 || len(msg) >= size {
+		return msg[max(0, len(msg)-size):]
 	}
-	if x.d.windows == nil || len(x.d.windows.received.b) == 0 {
-		return msg
-	}
+	before := x.d.windows.received.b
 	if len(msg) == 0 {
-		return x.d.windows.received.b
+		return before
 	}
-	return append(x.d.windows.received.b[:len(x.d.windows.received.b):len(x.d.windows.received.b)], msg...)
+	if x.dict == nil {
+		x.dict = wire.GetPiece(size)
+	}
+	x.dict = append(x.dict[:0], before[max(0, len(before)+len(msg)-size):]...)
+	x.dict = append(x.dict, msg...)
+	return x.dict
 }
 
 // Read gives the library its input.
@@ -182,7 +203,7 @@ func (x *inflater) Write(p []byte) (int, error) {
 	if int64(len(p)) > d.limit-int64(len(d.msg)) {
 		return 0, errTooBig
 	}
-	if d.msgOp == ws.OpText && !d.utf8.write(p) {
+	if d.msgOp == ws.OpText && !d.utf8.Write(p) {
 		return 0, errFrameUTF8
 	}
 	d.msg = appendGrow(d.msg, p, d.limit)
