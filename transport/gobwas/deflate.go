@@ -8,6 +8,7 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/klauspost/compress/flate"
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/internal/wire"
 )
 
 // Compression turns permessage-deflate (RFC 7692) on; see the package's documentation
@@ -177,7 +178,7 @@ func (k deflaterKind) deflate(head, data, before []byte) []byte {
 	}
 	k.pool().Put(d)
 	if err != nil {
-		putPiece(out)
+		wire.PutPiece(out)
 		return nil
 	}
 	return out[:len(out)-flushTail]
@@ -250,7 +251,7 @@ func encodePacked(key any, t transport.MessageType, data []byte) any {
 	if packed == nil {
 		return nil
 	}
-	defer putPiece(packed)
+	defer wire.PutPiece(packed)
 	frame := appendFrameHeader(make([]byte, 0, ws.MaxHeaderSize+len(packed)), opCode(t)|rsv1, len(packed), false)
 	return append(frame, packed...)
 }

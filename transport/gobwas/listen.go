@@ -88,7 +88,7 @@ func (t *Transport) serveConn(ctx context.Context, nc net.Conn, a transport.Acce
 	u.hs.RemoteAddr, u.hs.LocalAddr = nc.RemoteAddr(), nc.LocalAddr()
 
 	request, early, err := readHeader(nc, t.opts.MaxHeaderBytes)
-	defer putPiece(request)
+	defer wire.PutPiece(request)
 	if err == nil {
 		u.watch = func() func() { return watch(nc, cancel, &early) }
 		err = u.run(request[:len(request)-len(early)])
@@ -117,11 +117,11 @@ var errHeaderEnd = []byte("\r\n\r\n")
 
 // readHeader reads a request up to its empty line; early is what came behind it.
 func readHeader(nc net.Conn, limit int) (all, early []byte, err error) {
-	all = getPiece(min(limit, minPiece))
+	all = wire.GetPiece(1)
 	for {
 		if len(all) == cap(all) {
-			grown := append(getPiece(2*cap(all)), all...)
-			putPiece(all)
+			grown := append(wire.GetPiece(2*cap(all)), all...)
+			wire.PutPiece(all)
 			all = grown
 		}
 		n, err := nc.Read(all[len(all):cap(all)])

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/internal/wire"
 )
 
 // violation is a rule that the peer broke, and the status that it is told.
@@ -52,7 +53,7 @@ type parser struct {
 	masked  bool
 	mask    [4]byte
 	pos     uint8 // in the mask
-	utf8    utf8Check
+	utf8    wire.UTF8
 	msg     []byte    // what has come of it, if it did not come in one piece
 	msgLen  int64     // with what the current frame announces, on the wire
 	left    int64     // payload of the frame that has not come yet
@@ -196,7 +197,7 @@ func (d *parser) begin(h ws.Header) error {
 	}
 	if h.OpCode != ws.OpContinuation {
 		d.msgOp = h.OpCode
-		d.utf8 = utf8Check{}
+		d.utf8 = wire.UTF8{}
 	}
 	d.msgLen += h.Length
 	if h.Fin {
@@ -241,7 +242,7 @@ func (d *parser) payload(p []byte) (n int, done bool, err error) {
 			ws.Cipher(chunk, d.mask, int(d.pos))
 		}
 		d.advance(n)
-		if d.msgOp == ws.OpText && !d.utf8.write(chunk) {
+		if d.msgOp == ws.OpText && !d.utf8.Write(chunk) {
 			return n, false, errFrameUTF8
 		}
 	}
@@ -258,7 +259,7 @@ func (d *parser) advance(n int) {
 }
 
 func (d *parser) finish(data []byte) (event, error) {
-	if d.msgOp == ws.OpText && !d.utf8.complete() {
+	if d.msgOp == ws.OpText && !d.utf8.Complete() {
 		return event{}, errFrameUTF8
 	}
 	ev := event{d.msgOp, data}
@@ -269,7 +270,7 @@ func (d *parser) finish(data []byte) (event, error) {
 // release gives back the memory of the message that next has returned last.
 func (d *parser) release() {
 	if d.msgOp == 0 && d.msg != nil {
-		putPiece(d.msg)
+		wire.PutPiece(d.msg)
 		d.msg = nil
 	}
 }
@@ -292,9 +293,9 @@ func (d *parser) drop() {
 func appendGrow(msg, p []byte, most int64) []byte {
 	need := len(msg) + len(p)
 	if need > cap(msg) {
-		grown := getPiece(max(need, int(min(int64(2*cap(msg)), most))))
+		grown := wire.GetPiece(max(need, int(min(int64(2*cap(msg)), most))))
 		grown = append(grown, msg...)
-		putPiece(msg)
+		wire.PutPiece(msg)
 		msg = grown
 	}
 	return append(msg, p...)
@@ -317,37 +318,3 @@ func parseClose(p []byte) (*transport.CloseError, error) {
 	}
 	return &transport.CloseError{Code: code, Reason: string(p[2:])}, nil
 }
-
-// utf8Check checks text that comes in pieces, and fails at the first byte that no
-// continuation could make valid.
-type utf8Check struct {
-	pend [utf8.UTFMax]byte // the beginning of a rune
-	n    uint8
-}
-
-func (u *utf8Check) write(p []byte) bool {
-	for u.n > 0 && len(p) > 0 {
-		u.pend[u.n] = p[0]
-		u.n++
-		p = p[1:]
-		if utf8.FullRune(u.pend[:u.n]) {
-			if r, size := utf8.DecodeRune(u.pend[:u.n]); r == utf8.RuneError && size == 1 {
-				return false
-			}
-			u.n = 0
-		}
-	}
-	// A rune that is cut at the end waits for its rest.
-	for i := len(p) - 1; i >= 0 && i > len(p)-utf8.UTFMax; i-- {
-		if utf8.RuneStart(p[i]) {
-			if !utf8.FullRune(p[i:]) {
-				u.n = uint8(copy(u.pend[:], p[i:]))
-				p = p[:i]
-			}
-			break
-		}
-	}
-	return utf8.Valid(p)
-}
-
-func (u *utf8Check) complete() bool { return u.n == 0 }

@@ -78,7 +78,7 @@ func (c *conn) deliver(ev event) bool {
 	}()
 	c.recv.Receive(transport.Message{Type: typ, Data: ev.data})
 	returned = true
-	scribble(ev.data)
+	wire.Scribble(ev.data)
 	c.alive.Store(true)
 	return c.turn.CompareAndSwap(turn, turn+1)
 }

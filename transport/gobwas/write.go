@@ -146,7 +146,7 @@ func (c *conn) writeLarge(b []byte, m *transport.Message) error {
 	if c.dec.deflate != nil {
 		var packed []byte
 		form, packed = c.packLarge(m)
-		defer putPiece(packed)
+		defer wire.PutPiece(packed)
 		switch {
 		case c.closing:
 			return c.over()
@@ -195,7 +195,7 @@ func (c *conn) writeLarge(b []byte, m *transport.Message) error {
 		case lasting && !c.client:
 			c.keep(append(out, head...), data)
 		default:
-			rest := append(getPiece(len(out)+len(head)+len(data)), out...)
+			rest := append(wire.GetPiece(len(out)+len(head)+len(data)), out...)
 			rest = append(append(rest, head...), data...)
 			if c.client {
 				ws.Cipher(rest[len(out):], mask, pos)
@@ -229,7 +229,7 @@ func (c *conn) tryWrite(p []byte) (int, error) {
 // holds mu.
 func (c *conn) keep(b, tail []byte) {
 	if len(b) > 0 {
-		c.piece = append(getPiece(len(b)), b...)
+		c.piece = append(wire.GetPiece(len(b)), b...)
 	}
 	c.rest, c.tail = c.piece, tail
 	if len(b)+len(tail) > 0 {
@@ -285,11 +285,11 @@ func (c *conn) waiter() {
 	c.mu.Lock()
 	for {
 		if len(c.rest) == 0 {
-			putPiece(c.piece)
+			wire.PutPiece(c.piece)
 			c.rest, c.piece, c.tail = c.tail, nil, nil
 		}
 		if len(c.rest) == 0 && len(c.control)+len(c.pong) > 0 {
-			c.piece = c.takeControl(getPiece(len(c.control) + len(c.pong)))
+			c.piece = c.takeControl(wire.GetPiece(len(c.control) + len(c.pong)))
 			c.rest = c.piece
 		}
 		if len(c.rest) == 0 && !c.s.Pending() {
@@ -347,7 +347,7 @@ func (c *conn) appendMessage(dst []byte, m *transport.Message) []byte {
 	head, data, op := m.Head, m.Data, opCode(m.Type)
 	if packed := c.pack(m); packed != nil {
 		head, data, op = nil, packed, op|rsv1
-		defer putPiece(packed)
+		defer wire.PutPiece(packed)
 	}
 	dst = appendFrameHeader(dst, op, len(head)+len(data), c.client)
 	start := len(dst)

@@ -90,7 +90,7 @@ func (b *Buffer) Fork() {
 }
 
 func (b *Buffer) free() {
-	scribble(b.blk[:b.w])
+	Scribble(b.blk[:b.w])
 	blocks.Put(b.blk)
 	b.blk, b.r, b.w = nil, 0, 0
 }

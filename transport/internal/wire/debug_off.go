@@ -2,4 +2,5 @@
 
 package wire
 
-func scribble([]byte) {}
+// Scribble does nothing without the build tag weftdebug.
+func Scribble([]byte) {}

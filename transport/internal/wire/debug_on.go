@@ -2,9 +2,9 @@
 
 package wire
 
-// scribble overwrites a buffer at the end of its life, so that whoever kept it
+// Scribble overwrites a buffer at the end of its life, so that whoever kept it
 // without a copy fails a test.
-func scribble(p []byte) {
+func Scribble(p []byte) {
 	for i := range p {
 		p[i] = 0xDB
 	}

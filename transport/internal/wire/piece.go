@@ -34,7 +34,7 @@ func GetPiece(n int) []byte {
 
 // PutPiece takes b back, which must not be used any more. nil does nothing.
 func PutPiece(b []byte) {
-	scribble(b)
+	Scribble(b)
 	n := cap(b)
 	if n < minPiece || n > maxPiece || n&(n-1) != 0 {
 		return

@@ -6,7 +6,7 @@ import "unicode/utf8"
 // continuation could make valid. The zero value is ready.
 type UTF8 struct {
 	pend [utf8.UTFMax]byte // the beginning of a rune
-	n    int
+	n    uint8
 }
 
 // Write reports whether what has come, with p, may still become valid text.
@@ -26,7 +26,7 @@ func (u *UTF8) Write(p []byte) bool {
 	for i := len(p) - 1; i >= 0 && i > len(p)-utf8.UTFMax; i-- {
 		if utf8.RuneStart(p[i]) {
 			if !utf8.FullRune(p[i:]) {
-				u.n = copy(u.pend[:], p[i:])
+				u.n = uint8(copy(u.pend[:], p[i:]))
 				p = p[:i]
 			}
 			break

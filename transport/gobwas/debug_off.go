@@ -1,5 +1,0 @@
-//go:build !weftdebug
-
-package gobwas
-
-func scribble([]byte) {}

@@ -1,9 +1,0 @@
-//go:build weftdebug
-
-package gobwas
-
-func scribble(p []byte) {
-	for i := range p {
-		p[i] = 0xDB
-	}
-}
