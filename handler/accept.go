@@ -244,10 +244,20 @@ func (a *admission) Open(c transport.Conn) transport.Receiver {
 	}
 	s.in.Or(inBusy)
 	e.sessions.open(s)
+	ok := false
+	defer func() {
+		if !ok {
+			// A Goexit: Open does not return, and nobody will call Closed.
+			s.stop(transport.StatusInternalError, "internal error", errPanic)
+			s.finish()
+			(*receiver)(s).Closed(errGoexit)
+		}
+	}()
 	if h := e.cfg.hooks.Open; h != nil {
 		e.callHook(func() { h(s) })
 	}
 	s.connectItself()
+	ok = true
 	s.finish()
 	return (*receiver)(s)
 }

@@ -12,7 +12,7 @@ import (
 // dialogue is what a session keeps whose sub-protocol has more than bodies.
 type dialogue struct {
 	// The reader's.
-	answered atomic.Bool // the request being handled got its Reply
+	answered atomic.Bool // the request being handled got its answer
 	open     []*transaction
 	held     Limits // what the open transactions hold together
 
@@ -113,11 +113,9 @@ func (s *Session) deny(m *subprotocol.Message, code, text string) error {
 	return s.fail(&subprotocol.Error{Code: code, Text: text, Receipt: m.Receipt, Subscription: m.Subscription})
 }
 
-// replied reports that the request being handled has got a Reply that takes the
+// replied reports that the request being handled has got an answer that takes the
 // place of its Receipt.
-func (s *Session) replied() bool {
-	return s.dialogue != nil && s.dialogue.answered.Load() && s.framer.Features().Replies
-}
+func (s *Session) replied() bool { return s.dialogue != nil && s.dialogue.answered.Load() }
 
 // done gives the Receipt that a request asked for.
 func (s *Session) done(receipt string) {

@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -70,7 +72,7 @@ func (f plainFramer) Decode(m transport.Message, sink subprotocol.Sink) error {
 			case "mode":
 				msg.AckMode = subprotocol.AckMode(ms)
 			default:
-				panic(w)
+				return &subprotocol.Error{Code: "malformed", Text: w, Receipt: msg.Receipt}
 			}
 		}
 		if err := sink.Emit(&msg); err != nil {
@@ -155,6 +157,81 @@ func TestReceipts(t *testing.T) {
 	})
 }
 
+// TestOneAnswer: whatever a handler does, what asked for a receipt is answered once.
+func TestOneAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, say, _ := talk(t, func(_ context.Context, r Request) error {
+			answer := &subprotocol.Message{Body: []byte("answer")}
+			if r.Message.Kind != subprotocol.KindSend {
+				return nil
+			}
+			var err error
+			switch string(r.Message.Body) {
+			case "reply and fail":
+				_, err = r.Reply(answer)
+				require.NoError(t, err)
+				return errors.New("secret")
+			case "an error":
+				_, err = r.Reply(&subprotocol.Message{Kind: subprotocol.KindError, Error: &subprotocol.Error{Code: "own"}})
+			case "a receipt":
+				_, err = r.Reply(&subprotocol.Message{Kind: subprotocol.KindReceipt, Receipt: r.Message.Receipt})
+			case "forget":
+				r.Message.Receipt = ""
+				_, err = r.Reply(answer)
+			case "forget and fail":
+				r.Message.Receipt = ""
+				return errors.New("secret")
+			case "later":
+				return r.OnCommit(func() error { _, err := r.Reply(answer); return err })
+			case "much later":
+				return r.OnCommit(func() error {
+					return r.OnCommit(func() error { _, err := r.Reply(answer); return err })
+				})
+			}
+			return err
+		})
+		say("CONNECT")
+		for body, want := range map[string][]string{
+			"reply and fail":  {"REPLY r=1|answer", "ERROR internal"},
+			"an error":        {"ERROR r=1 own"},
+			"a receipt":       {"RECEIPT r=1"},
+			"forget":          {"REPLY|answer", "RECEIPT r=1"},
+			"forget and fail": {"ERROR r=1 internal"},
+			"later":           {"REPLY r=1|answer"},
+			"much later":      {"REPLY r=1|answer"},
+		} {
+			require.Equal(t, want, say("SEND r=1|"+body), body)
+			in := say("BEGIN t=x", "SEND t=x r=1|"+body, "COMMIT t=x r=2")
+			switch body {
+			case "reply and fail", "forget and fail":
+				require.Equal(t, []string{"ERROR r=1 internal", "ERROR r=2 transaction-failed"}, in, body)
+			default:
+				require.Equal(t, append(want, "RECEIPT r=2"), in, body)
+			}
+		}
+		require.Equal(t, []string{"ERROR r=2 internal", "ERROR r=1 transaction-failed", "ERROR r=3 transaction-failed"},
+			say("BEGIN t=x", "SEND t=x r=1|forget", "SEND t=x r=2|reply and fail", "COMMIT t=x r=3"))
+	})
+}
+
+// TestErrorsThatCanNotBeSaid: an Error without a code, or with a text that is not UTF-8,
+// reaches the client nevertheless.
+func TestErrorsThatCanNotBeSaid(t *testing.T) {
+	for _, e := range []*subprotocol.Error{
+		{Text: "x"},
+		{Code: "a", Text: "\xff"},
+		{Code: "a\xff", Receipt: "1\xff", Subscription: "\xff"},
+	} {
+		shown := expressible(e)
+		require.NotEmpty(t, shown.Code)
+		for _, s := range []string{shown.Code, shown.Text, shown.Receipt, shown.Subscription} {
+			require.True(t, utf8.ValidString(s))
+		}
+	}
+	e := &subprotocol.Error{Code: "a", Text: "x"}
+	require.Same(t, e, expressible(e))
+}
+
 // TestReceiptBesideReply: a wire format without replies of its own still gives every
 // receipt.
 func TestReceiptBesideReply(t *testing.T) {
@@ -236,6 +313,9 @@ func TestTransactions(t *testing.T) {
 				status, err := r.Reply(&subprotocol.Message{Body: []byte("answer")})
 				require.Equal(t, Queued, status)
 				return err
+			case "close":
+				require.NoError(t, r.Session.Close(transport.StatusNormalClosure, ""))
+				return net.ErrClosed
 			}
 			return nil
 		}, opts...)
@@ -293,6 +373,45 @@ func TestTransactions(t *testing.T) {
 				say("BEGIN t=x", "SEND t=x|0", "SEND t=x r=1|late", "COMMIT t=x"))
 		})
 	})
+	t.Run("an effect fails before a reply", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			_, say, _ := setUp(t)
+			require.Equal(t, []string{"ERROR r=1 transaction-incomplete", "ERROR r=2 transaction-incomplete", "ERROR r=3 transaction-incomplete"},
+				say("BEGIN t=x", "SEND t=x r=1|late", "SEND t=x r=2|ask", "COMMIT t=x r=3"))
+			require.Equal(t, []string{"REPLY r=4|answer", "ERROR r=5 transaction-incomplete", "ERROR r=6 transaction-incomplete"},
+				say("BEGIN t=x", "SEND t=x r=4|ask", "SEND t=x r=5|late", "COMMIT t=x r=6"))
+		})
+	})
+	t.Run("the client does not wait for its reply", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			s, say, done := setUp(t)
+			say("BEGIN t=x", "SEND t=x r=1|ask", "SEND t=x|two")
+			s.conn.(*fakeConn).err = net.ErrClosed
+			say("COMMIT t=x")
+			require.Equal(t, []string{"handled ask", "handled two", "effect ask", "effect two"}, *done)
+		})
+	})
+	t.Run("a part finds the session closed", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			_, say, done := setUp(t)
+			require.Empty(t, say("BEGIN t=x", "SEND t=x r=1|one", "SEND t=x r=2|close", "COMMIT t=x r=3"))
+			require.Equal(t, []string{"handled one", "handled close"}, *done)
+		})
+	})
+	t.Run("a part is refused", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			s, say, done := setUp(t)
+			require.Equal(t, []string{
+				"ERROR s=none r=2 no-subscription", "ERROR r=3 transaction-failed", "ERROR r=1 transaction-failed", "ERROR r=4 transaction-failed",
+			}, say("BEGIN t=x", "SEND t=x r=1|one", "SEND t=x|two", "ACK s=none i=1 t=x r=2", "SEND t=x r=3|three", "COMMIT t=x r=4"))
+			require.Equal(t, []string{"ERROR r=5 malformed"}, say("BEGIN t=x", "SEND t=x|one", "SEND t=x r=5 bad=1"))
+			require.Equal(t, []string{"ERROR r=6 transaction-failed"}, say("COMMIT t=x r=6"))
+			require.Empty(t, *done)
+			require.Equal(t, Limits{}, s.dialogue.held)
+			require.Equal(t, []string{"ERROR s=none r=7 no-subscription", "RECEIPT r=8"},
+				say("BEGIN t=x", "ACK s=none i=1 r=7", "COMMIT t=x r=8"), "that was no part of it")
+		})
+	})
 	t.Run("limits", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			s, say, done := setUp(t, WithTransactions(2, Limits{3, 2000}))
@@ -305,6 +424,10 @@ func TestTransactions(t *testing.T) {
 			require.Equal(t, []string{"handled 3", "effect 3"}, *done)
 			require.Equal(t, Limits{}, s.dialogue.held)
 			require.Equal(t, []string{"ERROR transaction-too-large"}, say("BEGIN t=x", "SEND t=x|"+strings.Repeat("x", 2000)))
+			require.Equal(t, Limits{}, s.dialogue.held)
+			require.Equal(t, []string{"ERROR r=7 transaction-too-large"}, say("BEGIN t=y", "SEND t=y r=6|1", "SEND t=y|2", "SEND t=y r=7|"+strings.Repeat("x", 2000)))
+			require.Equal(t, Limits{1, 65}, s.dialogue.held, "what was kept is to be answered")
+			require.Equal(t, []string{"ERROR r=6 transaction-failed", "ERROR r=8 transaction-failed"}, say("COMMIT t=y r=8"))
 			require.Equal(t, Limits{}, s.dialogue.held)
 		})
 	})
@@ -341,7 +464,7 @@ func TestConnectTimeout(t *testing.T) {
 	t.Run("silent", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			s, say, c := talk(t, nothing)
-			require.Empty(t, say("HEARTBEAT"))
+			require.Empty(t, say("HEARTBEAT", "HEARTBEAT reply=1"), "nothing comes before Connected")
 			time.Sleep(10*time.Second - 1)
 			synctest.Wait()
 			require.Zero(t, c.closes())

@@ -31,7 +31,8 @@ type Request struct {
 	Session *Session
 	Message *subprotocol.Message
 
-	tx *transaction // nil outside
+	tx      *transaction // nil outside
+	receipt string       // what Message.Receipt was before anybody changed it
 }
 
 // OnCommit calls f when all that belongs together has been handled without an

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"unicode/utf8"
 
@@ -163,8 +165,7 @@ func (s *Session) finish() {
 		switch {
 		case st&inHanded != 0:
 			if m, ok := s.nextInWindow(); ok {
-				s.decode(m)
-				expire(m.Data)
+				s.decodeLate(m)
 			}
 		case st&inEnded != 0:
 			if s.in.CompareAndSwap(st, st|inStopped|inDone) {
@@ -175,6 +176,20 @@ func (s *Session) finish() {
 			return
 		}
 	}
+}
+
+// decodeLate handles what was in the window. A Goexit takes this goroutine out of finish,
+// so that its work is done before.
+func (s *Session) decodeLate(m transport.Message) {
+	ok := false
+	defer func() {
+		if !ok {
+			s.finish()
+		}
+	}()
+	s.decode(m)
+	ok = true
+	expire(m.Data)
 }
 
 // window is what has come in while the reader's role was handed over.
@@ -290,7 +305,7 @@ func (k *sink) Emit(m *subprotocol.Message) error {
 		s.part(m)
 		return errStopped
 	case m.Kind == subprotocol.KindHeartbeat:
-		if m.NeedReply {
+		if m.NeedReply && s.in.Load()&inReady != 0 {
 			s.beat()
 		}
 		return nil
@@ -316,6 +331,9 @@ func (s *Session) converse(m *subprotocol.Message) error {
 		return s.abort(m)
 	case subprotocol.KindAck, subprotocol.KindNack:
 		if m.Subscription != "" && !s.complete(m) {
+			if m.Transaction != "" {
+				s.dialogue.refused(m.Transaction)
+			}
 			return s.deny(m, "no-subscription", "this session has no subscription of that id")
 		}
 	}
@@ -334,7 +352,7 @@ func (s *Session) handle(m *subprotocol.Message, tx *transaction) *subprotocol.E
 	if s.dialogue != nil {
 		s.dialogue.answered.Store(false)
 	}
-	err := s.endpoint.handler.Handle(s.ctx, Request{Session: s, Message: m, tx: tx})
+	err := s.endpoint.handler.Handle(s.ctx, Request{Session: s, Message: m, tx: tx, receipt: receipt})
 	if err == nil {
 		if tx == nil && !s.replied() {
 			s.done(receipt)
@@ -343,12 +361,18 @@ func (s *Session) handle(m *subprotocol.Message, tx *transaction) *subprotocol.E
 	}
 	if errors.Is(err, net.ErrClosed) && s.in.Load()&(inStopped|inEnded) != 0 {
 		// The handler reports the end of its own session, which has a cause.
+		if tx != nil {
+			tx.cut = true
+		}
 		return nil
 	}
 	s.handlerError(m, err)
 	shown := shownError(err, subprotocol.Error{Code: "internal", Text: "the message could not be handled"})
 	shown.Receipt = cmp.Or(shown.Receipt, receipt)
 	shown.Subscription = cmp.Or(shown.Subscription, sub)
+	if tx == nil && shown.Receipt == receipt && s.replied() {
+		shown.Receipt = "" // that has its answer
+	}
 	return &shown
 }
 
@@ -407,6 +431,9 @@ func (s *Session) malformed(err error) {
 		s.stop(transport.StatusProtocolError, "", err)
 		return
 	}
+	if s.dialogue != nil {
+		s.dialogue.refused("")
+	}
 	_ = s.fail(typed)
 }
 
@@ -414,8 +441,9 @@ func (s *Session) malformed(err error) {
 // one: then it returns errStopped.
 func (s *Session) fail(e *subprotocol.Error) error {
 	if s.framer.Features().Errors {
+		shown := expressible(e)
 		m := subprotocol.Message{
-			Kind: subprotocol.KindError, Receipt: e.Receipt, Subscription: e.Subscription, Error: e,
+			Kind: subprotocol.KindError, Receipt: shown.Receipt, Subscription: shown.Subscription, Error: shown,
 		}
 		// What can't be sent was counted; a fatal error closes either way.
 		_, _ = s.reply(s.endpoint.pools.scratch(&m))
@@ -429,6 +457,22 @@ func (s *Session) fail(e *subprotocol.Error) error {
 	}
 	s.stop(status, closeReason(e.Text), e)
 	return errStopped
+}
+
+// expressible is e, or what a wire format can say of it: a request whose Error is malformed
+// must not be left without an answer.
+func expressible(e *subprotocol.Error) *subprotocol.Error {
+	all := [...]string{e.Code, e.Text, e.Receipt, e.Subscription}
+	if e.Code != "" && !slices.ContainsFunc(all[:], func(s string) bool { return !utf8.ValidString(s) }) {
+		return e
+	}
+	const mark = "\uFFFD"
+	c := *e
+	c.Code = cmp.Or(strings.ToValidUTF8(e.Code, mark), "internal")
+	c.Text = strings.ToValidUTF8(e.Text, mark)
+	c.Receipt = strings.ToValidUTF8(e.Receipt, mark)
+	c.Subscription = strings.ToValidUTF8(e.Subscription, mark)
+	return &c
 }
 
 // stop handles nothing more and closes because of why.

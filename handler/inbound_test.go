@@ -356,6 +356,62 @@ func TestGoexitInAHandler(t *testing.T) {
 	})
 }
 
+// TestGoexitOfALateMessage: the reader's role is not lost with a goroutine that works off
+// the window.
+func TestGoexitOfALateMessage(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		release := make(chan struct{})
+		h := &recorder{do: func(_ context.Context, r Request) error {
+			switch string(r.Message.Body) {
+			case "slow":
+				<-release
+			case "exit":
+				runtime.Goexit()
+			}
+			return nil
+		}}
+		e := newFake(t, h.Handle)
+		c := &fakeConn{room: -1}
+		_, r := open(t, e, c)
+		go r.Receive(textMessage("slow"))
+		synctest.Wait()
+		r.Receive(textMessage("exit"))
+		r.Receive(textMessage("never"))
+		close(release)
+		synctest.Wait()
+		require.Equal(t, transport.StatusInternalError, c.code)
+		r.Closed(nil)
+		require.Equal(t, []string{"CONNECT", "SEND slow", "SEND exit", "DISCONNECT"}, h.lines())
+		require.Zero(t, e.Stats().Live)
+		time.Sleep(time.Second)
+		requireRest(t, e)
+	})
+}
+
+// TestGoexitInOpen: a session whose Open never returns is let go of.
+func TestGoexitInOpen(t *testing.T) {
+	for _, where := range []string{"hook", "connect"} {
+		t.Run(where, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				e := newFake(t, func(context.Context, Request) error { runtime.Goexit(); return nil },
+					WithHooks(Hooks{Open: func(*Session) {
+						if where == "hook" {
+							runtime.Goexit()
+						}
+					}}))
+				a, err := e.Accept(handshake())
+				require.NoError(t, err)
+				c := &fakeConn{room: -1}
+				go a.Open(c)
+				synctest.Wait()
+				require.Equal(t, 1, c.closes(), where)
+				require.Zero(t, e.Stats().Live, where)
+				require.NoError(t, e.Shutdown(t.Context()))
+			})
+		})
+	}
+}
+
 func requireRest(t testing.TB, e *Endpoint) {
 	e.watchdog.mu.Lock()
 	defer e.watchdog.mu.Unlock()

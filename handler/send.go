@@ -189,6 +189,10 @@ type waiter struct {
 // its Subscription to a subscription: where they are empty in m they are those of
 // r.Message, and so it is with an Error. Other kinds go out as they are. m is the
 // caller's again when Reply returns. r.Message itself may be changed and sent back.
+//
+// A message that asked for a receipt gets one answer: a Reply where the sub-protocol
+// ties it to its request, an Error or a Receipt with that Receipt takes the place of the one
+// that the session gives. In a transaction it goes out when that is committed.
 func (r Request) Reply(m *subprotocol.Message) (Status, error) {
 	if r.Session.in.Load()&inReady == 0 {
 		return r.Session.tooEarly()
@@ -200,20 +204,36 @@ func (r Request) Reply(m *subprotocol.Message) (Status, error) {
 	if r.Message != nil {
 		answer(&sc.msg, r.Message)
 	}
-	own := sc.msg.Kind == subprotocol.KindReply && r.Message != nil && sc.msg.Receipt == r.Message.Receipt
-	var status Status
-	var err error
+	paid := r.pays(&sc.msg)
 	if r.tx != nil {
-		status = Queued
-		r.tx.reply(r.Session, &sc.msg)
-		r.Session.endpoint.pools.freeScratch(sc)
-	} else {
-		status, err = r.Session.reply(sc)
+		return r.tx.reply(r.Session, sc, paid)
 	}
-	if d := r.Session.dialogue; own && d != nil && (status == Sent || status == Queued) {
-		d.answered.Store(true)
+	status, err := r.Session.reply(sc)
+	if paid != "" && (status == Sent || status == Queued) {
+		r.Session.dialogue.answered.Store(true)
 	}
 	return status, err
+}
+
+// pays returns the receipt that r asked for if m is its one answer, else "".
+func (r Request) pays(m *subprotocol.Message) string {
+	asked := r.receipt
+	if asked == "" && r.Message != nil {
+		asked = r.Message.Receipt // a Request that middleware has made
+	}
+	if r.Session.dialogue == nil || m.Receipt != asked {
+		return ""
+	}
+	switch m.Kind {
+	case subprotocol.KindReply:
+		if !r.Session.framer.Features().Replies {
+			return ""
+		}
+	case subprotocol.KindError, subprotocol.KindReceipt:
+	default:
+		return ""
+	}
+	return asked
 }
 
 // answer fills what ties m to the request that it answers.

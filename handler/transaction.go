@@ -3,6 +3,7 @@ package handler
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/weftws/weft/subprotocol"
 )
@@ -11,11 +12,21 @@ import (
 // messages; then they are handled one after the other, and if all went well, what
 // they do to others follows, in order.
 type transaction struct {
-	name     string
-	messages []*subprotocol.Message
-	bytes    int
-	failed   error // why it can't be committed any more; it holds nothing then
-	effects  []func() error
+	name    string
+	parts   []part
+	bytes   int
+	failed  string // why it can't be committed any more; it holds no messages then
+	large   bool   // failed for want of room
+	cut     bool   // a part found the session ended
+	effects []func() error
+	unpaid  []string // while it is committed: receipts that were asked for and not answered
+}
+
+// part is a message of a transaction, and what its answer needs: the handler may change
+// the message.
+type part struct {
+	message               *subprotocol.Message
+	receipt, subscription string
 }
 
 // beginTransaction opens a transaction.
@@ -46,25 +57,59 @@ func (s *Session) enlist(m *subprotocol.Message) error {
 	}
 	d, t, l := s.dialogue, s.dialogue.open[i], &s.endpoint.cfg.transaction
 	size := sizeOf(m)
-	if t.failed == nil && (d.held.Messages >= l.Messages || d.held.Bytes+size > l.Bytes) {
-		t.failed = fmt.Errorf("its parts exceed %d messages or %d bytes", l.Messages, l.Bytes)
-		d.release(t)
+	if t.failed == "" && (d.held.Messages >= l.Messages || d.held.Bytes+size > l.Bytes) {
+		t.large = true
+		d.spoil(t, fmt.Sprintf("its parts exceed %d messages or %d bytes", l.Messages, l.Bytes))
 	}
-	if t.failed != nil {
-		return s.deny(m, "transaction-too-large", "the transaction can't be committed any more: "+t.failed.Error())
+	if t.failed != "" {
+		code := "transaction-failed"
+		if t.large {
+			code = "transaction-too-large"
+		}
+		return s.deny(m, code, "the transaction can't be committed any more: "+t.failed)
 	}
-	t.messages = append(t.messages, m.Clone())
+	d.hold(t, part{m.Clone(), m.Receipt, m.Subscription}, size)
+	return nil
+}
+
+// hold adds p to t.
+func (d *dialogue) hold(t *transaction, p part, size int) {
+	t.parts = append(t.parts, p)
 	t.bytes += size
 	d.held.Messages++
 	d.held.Bytes += size
-	return nil
 }
 
 // release forgets the parts of t.
 func (d *dialogue) release(t *transaction) {
-	d.held.Messages -= len(t.messages)
+	d.held.Messages -= len(t.parts)
 	d.held.Bytes -= t.bytes
-	t.messages, t.bytes = nil, 0
+	t.parts, t.bytes = nil, 0
+}
+
+// spoil has t fail, and keeps of its parts only what the answers to them need.
+func (d *dialogue) spoil(t *transaction, why string) {
+	const fixed = 64
+	parts := t.parts
+	d.release(t)
+	t.failed = why
+	for _, p := range parts {
+		if p.receipt != "" {
+			// Copies, because a framer may have made all strings of a message in one piece.
+			p = part{nil, strings.Clone(p.receipt), strings.Clone(p.subscription)}
+			d.hold(t, p, fixed+len(p.receipt)+len(p.subscription))
+		}
+	}
+}
+
+// refused notes that a message was refused that is, or may have been, a part of a
+// transaction: of any that is open if name is "".
+func (d *dialogue) refused(name string) {
+	for _, t := range d.open {
+		if t.failed == "" && (name == "" || name == t.name) {
+			d.spoil(t, "a message was refused that may be a part of it")
+		}
+	}
 }
 
 // sizeOf is about the memory that a clone of m takes.
@@ -97,9 +142,9 @@ func (s *Session) takeTransaction(name string) *transaction {
 	d := s.dialogue
 	t := d.open[i]
 	d.open = slices.Delete(d.open, i, i+1)
-	parts := t.messages
+	parts := t.parts
 	d.release(t)
-	t.messages = parts // the caller's
+	t.parts = parts // the caller's
 	return t
 }
 
@@ -110,42 +155,63 @@ func (s *Session) commit(m *subprotocol.Message) error {
 	if t == nil {
 		return s.deny(m, "no-transaction", "this session has no open transaction of that name")
 	}
-	if t.failed != nil {
-		return s.deny(m, "transaction-failed", "nothing of the transaction was done: "+t.failed.Error())
+	if t.failed != "" {
+		return s.none(m, t, -1, "nothing of the transaction was done: "+t.failed)
 	}
-	receipts := make([]string, 0, len(t.messages)+1)
-	for i, part := range t.messages {
+	for i, p := range t.parts {
 		if s.in.Load()&inStopped != 0 {
 			return errStopped
 		}
-		receipt := part.Receipt
-		if failure := s.handle(part, t); failure != nil {
-			return s.rollBack(m, t, i, failure)
+		if failure := s.handle(p.message, t); failure != nil {
+			if err := s.fail(failure); err != nil {
+				return err
+			}
+			return s.none(m, t, i, "a part of the transaction failed, nothing of it was done")
 		}
-		if !s.replied() {
-			receipts = append(receipts, receipt)
-		}
-	}
-	receipts = append(receipts, m.Receipt)
-	for _, f := range t.effects {
-		if err := f(); err != nil {
-			return s.incomplete(m, receipts, err)
+		if t.cut {
+			return errStopped
 		}
 	}
-	for _, receipt := range receipts {
+	for _, p := range t.parts {
+		t.unpaid = append(t.unpaid, p.receipt)
+	}
+	// An effect may add another.
+	for i := 0; i < len(t.effects); i++ {
+		if err := t.effects[i](); err != nil {
+			return s.incomplete(m, t, err)
+		}
+	}
+	for _, receipt := range append(t.unpaid, m.Receipt) {
 		s.done(receipt)
 	}
 	return nil
 }
 
+// none answers a Commit that did nothing, and all parts but number i that asked for a
+// receipt.
+func (s *Session) none(m *subprotocol.Message, t *transaction, i int, text string) error {
+	const code = "transaction-failed"
+	for j, p := range t.parts {
+		if j == i || p.receipt == "" {
+			continue
+		}
+		err := s.fail(&subprotocol.Error{
+			Code: code, Text: "another part of the transaction failed", Receipt: p.receipt, Subscription: p.subscription,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return s.deny(m, code, text)
+}
+
 // incomplete answers a Commit, one of whose effects failed with err, and the parts that
-// asked for a receipt. receipts are theirs and the Commit's.
-func (s *Session) incomplete(m *subprotocol.Message, receipts []string, err error) error {
+// asked for a receipt and have no answer yet.
+func (s *Session) incomplete(m *subprotocol.Message, t *transaction, err error) error {
 	s.handlerError(m, err)
 	shown := shownError(err, subprotocol.Error{Code: "transaction-incomplete", Text: "only a part of the transaction was done"})
-	commit := len(receipts) - 1
-	for i, receipt := range receipts {
-		if receipt == "" && i != commit {
+	for _, receipt := range t.unpaid {
+		if receipt == "" {
 			continue
 		}
 		shown.Receipt = receipt
@@ -153,30 +219,28 @@ func (s *Session) incomplete(m *subprotocol.Message, receipts []string, err erro
 			return err
 		}
 	}
-	return nil
+	shown.Receipt = m.Receipt
+	return s.fail(&shown)
 }
 
-// rollBack answers a Commit, of which part i failed, and all that asked for a receipt.
-func (s *Session) rollBack(m *subprotocol.Message, t *transaction, i int, failure *subprotocol.Error) error {
-	if err := s.fail(failure); err != nil {
-		return err
+// reply keeps m, the answer to a part, until the effects are done. It refuses what can't be
+// sent, because the part can still fail now. paid is the receipt that m answers, "" for none.
+func (t *transaction) reply(s *Session, sc *scratch, paid string) (Status, error) {
+	b, _, err := s.framer.Append(sc.buf[:0], &sc.msg)
+	if err != nil {
+		s.endpoint.pools.freeScratch(sc)
+		return s.refuse(err)
 	}
-	for _, other := range slices.Concat(t.messages[:i], t.messages[i+1:]) {
-		if other.Receipt == "" {
-			continue
-		}
-		if err := s.deny(other, "transaction-failed", "another part of the transaction failed"); err != nil {
-			return err
-		}
-	}
-	return s.deny(m, "transaction-failed", "a part of the transaction failed, nothing of it was done")
-}
-
-// reply keeps m, the answer to a part, until the effects are done.
-func (t *transaction) reply(s *Session, m *subprotocol.Message) {
-	m = m.Clone()
+	sc.buf = b
+	m := sc.msg.Clone()
+	s.endpoint.pools.freeScratch(sc)
 	t.effects = append(t.effects, func() error {
-		_, err := s.reply(s.endpoint.pools.scratch(m))
-		return err
+		status, _ := s.reply(s.endpoint.pools.scratch(m))
+		// That this client gets no answer does not keep the others from theirs.
+		if i := slices.Index(t.unpaid, paid); i >= 0 && (status == Sent || status == Queued) {
+			t.unpaid[i] = ""
+		}
+		return nil
 	})
+	return Queued, nil
 }
