@@ -60,7 +60,7 @@ func (c *Compression) withDefaults() *Compression {
 // agreement is what both sides of a connection keep to. It does not change.
 type agreement struct {
 	kind       deflaterKind
-	form       any // kind, as a key
+	form       any // the kind of what connections share, as a key
 	threshold  int
 	keepsSent  bool // our context is taken over
 	keepsRead  bool // the peer's is
@@ -72,7 +72,10 @@ func newAgreement(c *Compression, bits int, keepsSent, keepsRead bool) *agreemen
 	if bits >= minBits && bits < maxBits {
 		kind = deflaterKind(smallWindows + bits)
 	}
-	return &agreement{kind, kind, c.Threshold, keepsSent, keepsRead, 1 << maxBits}
+	// What is shared has few forms (see transport.Shared): one fits all small windows, so
+	// that peers who ask for many sizes don't cost the others theirs.
+	form := min(kind, smallWindows+minBits)
+	return &agreement{kind, form, c.Threshold, keepsSent, keepsRead, 1 << maxBits}
 }
 
 // windows are what context takeover keeps for a connection.

@@ -270,6 +270,68 @@ func TestSharedCompressed(t *testing.T) {
 	}
 }
 
+// TestSharedWindows: however many windows peers ask for, what they share has two compressed forms.
+func TestSharedWindows(t *testing.T) {
+	t.Parallel()
+	data := sample(1000)
+	s := transport.NewShared(transport.MessageText, data)
+	m := s.Message(nil)
+	var forms [][]byte
+	for bits := minBits; bits <= maxBits; bits++ {
+		c := &conn{}
+		c.dec.deflate = newAgreement((&Compression{}).withDefaults(), bits, false, false)
+		form := c.form(&m)
+		require.Same(t, &form[0], &c.form(&m)[0], "encoded once for windows of %d bits", bits)
+		if len(forms) == 0 || &forms[len(forms)-1][0] != &form[0] {
+			forms = append(forms, form)
+		}
+	}
+	require.Len(t, forms, 2)
+	plain := new(conn).form(&m)
+	require.Same(t, &plain[0], &new(conn).form(&m)[0], "the form that is not compressed has room too")
+}
+
+// TestCloseWhileCompressing: a message that Close came before is not taken.
+func TestCloseWhileCompressing(t *testing.T) {
+	t.Parallel()
+	conns := make(chan transport.Conn, 1)
+	url := serve(t, "bare", New(&Options{Compression: &Compression{}}), &acceptor{open: func(c transport.Conn) transport.Receiver {
+		conns <- c
+		return newRecorder()
+	}})
+	p, _ := openOffering(t, url, "permessage-deflate")
+	c := wait(t, conns).(*conn)
+	s := transport.NewShared(transport.MessageBinary, sample(200<<10))
+	busy, release := make(chan struct{}), make(chan struct{})
+	go s.Form("slow", func(any, transport.MessageType, []byte) any {
+		close(busy)
+		<-release
+		return nil
+	})
+	wait(t, busy)
+	type result struct {
+		n   int
+		err error
+	}
+	written := make(chan result, 1)
+	go func() {
+		n, err := c.Write([]transport.Message{s.Message(nil)})
+		written <- result{n, err}
+	}()
+	for compressing := false; !compressing; runtime.Gosched() {
+		c.mu.Lock()
+		compressing = c.writing
+		c.mu.Unlock()
+	}
+	require.NoError(t, c.Close(transport.StatusNormalClosure, ""))
+	close(release)
+	got := wait(t, written)
+	require.ErrorIs(t, got.err, net.ErrClosed)
+	require.Zero(t, got.n)
+	p.expectClose(1000)
+	p.nc.Close()
+}
+
 // writeBatch writes to a connection whose Writable is not looked at.
 func writeBatch(t testing.TB, c transport.Conn, batch ...transport.Message) {
 	t.Helper()

@@ -50,8 +50,8 @@
 // once, one more inflater for each peer that is in the middle of a compressed message.
 //
 // A message is compressed if it is not under the threshold and gets smaller. One that
-// many connections of a server send alike is compressed once for all of them, where
-// they agreed on the same window. With [Compression.ContextTakeover] each of them
+// many connections of a server send alike is compressed once for all windows of 32 KiB,
+// and once, with a window of 256 bytes, for all smaller ones. With [Compression.ContextTakeover] each of them
 // compresses it anew, since it refers to what that one has sent before.
 //
 // The first offer that is not declined is accepted. In this table pmd is permessage-deflate,

@@ -100,7 +100,10 @@ func (c *conn) writeSome(batch []transport.Message) (int, error) {
 		frames++
 	}
 	if frames == 0 {
-		return 1, c.writeLarge(b, &batch[0])
+		if err := c.writeLarge(b, &batch[0]); err != nil {
+			return 0, err
+		}
+		return 1, nil
 	}
 
 	n, err := c.tryWrite(b)
