@@ -22,7 +22,7 @@ type Rule struct {
 //
 //	SEND /app/rooms/{room}/say    one kind, SEND or SUBSCRIBE, and a destination
 //	SUBSCRIBE /topic/             all destinations that begin with /topic/
-//	SUBSCRIBE /topic/{name...}    the same, and the rest has a name
+//	SUBSCRIBE /topic/{name...}    the same, and the rest has a name; {name...} alone is all
 //	/app/news                     both kinds
 //	SEND                          without a destination, as sub-protocol raw has it
 //
@@ -160,7 +160,7 @@ func parsePattern(s string) (pattern, error) {
 		p.subscribe = false
 	case kind == "SUBSCRIBE":
 		p.send = false
-	case spaced:
+	case spaced || isKind(s):
 		return bad("has a kind that is neither SEND nor SUBSCRIBE")
 	default:
 		path = s
@@ -186,7 +186,7 @@ func parsePattern(s string) (pattern, error) {
 		case wild:
 			name, closed := strings.CutSuffix(name, "}")
 			name, open := strings.CutSuffix(name, "...")
-			if !closed || strings.ContainsAny(name, "{}. ") || name == "" || names[name] {
+			if !closed || strings.ContainsAny(name, "{}.$ ") || name == "" || names[name] {
 				return bad("has a wildcard that is not {name} or {name...}, or two of one name")
 			}
 			names[name] = true
@@ -214,6 +214,16 @@ func parsePattern(s string) (pattern, error) {
 	return p, nil
 }
 
+// isKind reports whether s is the name of a kind, in capitals or not.
+func isKind(s string) bool {
+	for k := subprotocol.KindConnect; k <= subprotocol.KindDisconnect; k++ {
+		if strings.EqualFold(k.String(), s) {
+			return true
+		}
+	}
+	return false
+}
+
 // matching says how well a destination fits a pattern.
 type matching uint8
 
@@ -232,6 +242,9 @@ func (p *pattern) match(k subprotocol.Kind, destination string) matching {
 			return matchExact
 		}
 		return matchNone
+	}
+	if p.open && !p.rooted && len(p.segments) == 0 {
+		return matchExact // {name...} alone
 	}
 	result := matchExact
 	rest, rooted := strings.CutPrefix(destination, "/")
@@ -268,7 +281,10 @@ func (p *pattern) match(k subprotocol.Kind, destination string) matching {
 
 // setValues tells m what the wildcards match in its destination.
 func (p *pattern) setValues(m *subprotocol.Message) {
-	rest := strings.TrimPrefix(m.Destination, "/")
+	rest := m.Destination
+	if p.rooted {
+		rest = strings.TrimPrefix(rest, "/")
+	}
 	for i := range p.segments {
 		var seg string
 		seg, rest, _ = strings.Cut(rest, "/")

@@ -124,6 +124,20 @@ func TestAuthorizeWithoutSlash(t *testing.T) {
 	require.Error(t, ask(rules, subprotocol.KindSend, "app/admin/x"))
 }
 
+// TestAuthorizeAll: a wildcard for the rest that stands alone is about all destinations, as
+// it is in a Mux.
+func TestAuthorizeAll(t *testing.T) {
+	t.Parallel()
+	for _, destination := range []string{"news", "/news", "/app/admin/x"} {
+		require.Error(t, ask([]middleware.Rule{
+			middleware.Deny("SEND {all...}"), middleware.Allow("SEND /", middleware.Anyone), middleware.Allow("SEND news", middleware.Anyone),
+		}, subprotocol.KindSend, destination))
+		require.NoError(t, ask([]middleware.Rule{
+			middleware.Allow("{all...}", func(r handler.Request) bool { return r.PathValue("all") == destination }),
+		}, subprotocol.KindSend, destination))
+	}
+}
+
 // TestAuthorizeMux: what the rules keep away from a route of a Mux does not reach it, and
 // the route's own wildcards count there.
 func TestAuthorizeMux(t *testing.T) {
@@ -207,7 +221,7 @@ func TestAuthorizePanics(t *testing.T) {
 	t.Parallel()
 	for _, p := range []string{
 		"", "SEND ", "GET /x", "ACK /x", "send /x", " /x", "/x y z", "/{}", "/{a", "/a}", "/x{a}", "/{a}x", "/{a}/{a}",
-		"/{a...}/b", "/{...}", "//", "/a//b", "/../a", "/a/.", "/a\\b", "/{a{b}", "/a\n", "{a b}",
+		"CONNECT", "UNSUBSCRIBE", "Send", "subscribe", "/{$}", "SEND /a/{$}", "/{a...}/b", "/{...}", "//", "/a//b", "/../a", "/a/.", "/a\\b", "/{a{b}", "/a\n", "{a b}",
 	} {
 		require.Panics(t, func() { middleware.Deny(p) }, p)
 	}
