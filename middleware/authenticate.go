@@ -86,7 +86,7 @@ type AuthOptions struct {
 // parameter or cookie. A Connect shows a header authorization of the same form, or
 // login and passcode; where it shows nothing the handshake's count. A Connect on a
 // live session renews them. If it is refused the old ones count until they expire;
-// the third refusal in a row ends the session.
+// the third refusal without right credentials in between ends the session.
 //
 // A refused handshake is answered with 401 (503 for ErrUnavailable), a refused
 // Connect with an Error of code "unauthorized", "credentials-expired",
@@ -238,8 +238,12 @@ func (a *Authenticator) identify(ctx context.Context, m *subprotocol.Message, g 
 		return id, known, err
 	}
 	fresh, err := a.check(ctx, c)
-	if err == nil && known && fresh.User != id.User && !a.opts.ChangeUser {
+	switch {
+	case err != nil:
+	case known && fresh.User != id.User && !a.opts.ChangeUser:
 		err = ErrUserChanged
+	default:
+		g.succeeded()
 	}
 	return fresh, true, err
 }
@@ -323,7 +327,7 @@ type grant struct {
 	timer      *time.Timer
 	challenged bool
 	over       bool
-	failures   int // in a row, of fresh credentials
+	failures   int // since fresh credentials were right
 }
 
 // who is an identity, or nobody.
@@ -341,7 +345,7 @@ func (g *grant) set(id Identity, known bool) who {
 	return before
 }
 
-// maxFailures is how many fresh credentials in a row may be wrong.
+// maxFailures is how many refusals end a session.
 const maxFailures = 3
 
 // failed counts wrong credentials and reports whether they were too many.
@@ -350,6 +354,14 @@ func (g *grant) failed() bool {
 	defer g.mu.Unlock()
 	g.failures++
 	return g.failures >= maxFailures
+}
+
+// succeeded forgets what failed counted. A Connect without credentials does not, or
+// one now and then would allow any number of guesses.
+func (g *grant) succeeded() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.failures = 0
 }
 
 // arm makes the identity count that the handlers have accepted.
@@ -361,7 +373,7 @@ func (g *grant) arm() {
 	}
 	g.accepted = true
 	g.expires, g.due = g.identity.Expires, g.identity.Expires
-	g.challenged, g.failures = false, 0
+	g.challenged = false
 	if g.timer != nil {
 		g.timer.Stop()
 		g.timer = nil

@@ -130,6 +130,7 @@ func TestAuthenticateHandshake(t *testing.T) {
 		{name: "basic", field: basic("ann:pw"), user: "ann"},
 		{name: "query", query: "token=ann", user: "ann"},
 		{name: "cookie", cookie: "other=1; session=ann", user: "ann"},
+		{name: "cookie beside others' bad ones", cookie: `flag; pref={"a":1}; session=ann;`, user: "ann"},
 		{name: "header before query", field: "Bearer ann", query: "token=bob", user: "ann"},
 		{name: "missing", status: 401, text: missing, reason: "no credentials"},
 		{name: "other query", query: "tokens=ann", status: 401, text: missing},
@@ -409,6 +410,23 @@ func TestRenewal(t *testing.T) {
 		<-c.gone
 		require.Equal(t, []string{"unauthorized"}, c.codes())
 		require.EqualValues(t, 1008, transport.CloseStatus(c.closed))
+	})
+}
+
+// TestGuessing: a Connect that shows nothing does not make room for more guesses.
+func TestGuessing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newAuthStack(t, nil, false, &middleware.AuthOptions{Anonymous: true})
+		c := s.dial()
+		guess := [][2]string{{"login", "ann"}, {"passcode", "guess"}}
+		for range 2 {
+			c.connect(guess...)
+			c.connect()
+		}
+		require.True(t, c.alive())
+		c.connect(guess...)
+		<-c.gone
+		require.Len(t, s.reasons, 3)
 	})
 }
 

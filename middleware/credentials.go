@@ -69,20 +69,13 @@ func (o *AuthOptions) fromHandshake(h *transport.Handshake) (Credentials, error)
 		}
 	}
 	if o.Cookie != "" {
-		var found []string
-		for _, line := range h.Header.Values("Cookie") {
-			// A line with a cookie that is not one belongs to somebody else.
-			cookies, _ := http.ParseCookie(line)
-			for _, c := range cookies {
-				if c.Name == o.Cookie {
-					found = append(found, c.Value)
-				}
-			}
-		}
+		// Cookies of others that are malformed don't matter.
+		r := http.Request{Header: http.Header{"Cookie": h.Header.Values("Cookie")}}
+		found := r.CookiesNamed(o.Cookie)
 		if len(found) > 1 {
 			return Credentials{}, ErrMalformedCredentials
 		} else if len(found) == 1 {
-			return token(SchemeCookie, found[0])
+			return token(SchemeCookie, found[0].Value)
 		}
 	}
 	return Credentials{}, ErrNoCredentials
