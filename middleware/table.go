@@ -70,16 +70,16 @@ func (t *table[K, V]) expired(n *node[K, V], now time.Time) bool { return now.Su
 
 func (n *node[K, V]) unlink() { n.prev.next, n.next.prev = n.next, n.prev }
 
-// maxKey is how many bytes of a key a table keeps.
+// maxKey is how many bytes a key may have that a table keeps as it is.
 const maxKey = 128
 
-// tableKey is a key of bounded length. A long one becomes its hash, so that two of
-// them don't become the same. Whoever puts one that came with a message puts a
-// clone.
+// tableKey is a key of bounded length. A long one becomes its beginning and its hash:
+// longer than all keys that are kept as they are, so that nobody can choose what
+// another's has become. Whoever puts one that came with a message puts a clone.
 func tableKey(s string) string {
 	if len(s) <= maxKey {
 		return s
 	}
 	sum := sha256.Sum256([]byte(s))
-	return "sha256:" + hex.EncodeToString(sum[:])
+	return s[:maxKey+1-hex.EncodedLen(len(sum))] + hex.EncodeToString(sum[:])
 }
