@@ -106,7 +106,7 @@ func conversation(t *testing.T, d transport.Dialer, url string) {
 	json.say(t, text, `{"type":"subscribe","subscription":"s","receipt":"r","destination":"/topic/chat"}`)
 	json.hears(t, text, `{"type":"receipt","receipt":"r"}`)
 	lines.say(t, text, "SEND /app/chat to all")
-	json.hears(t, text, `{"type":"deliver","subscription":"s","destination":"/topic/chat","text":"to all"}`)
+	json.hears(t, text, `{"type":"deliver","subscription":"s","destination":"/topic/chat","contentType":"text/plain","text":"to all"}`)
 	lines.hears(t, text, "MSG 1 /topic/chat to all")
 
 	for _, c := range []*client{lines, json} {
