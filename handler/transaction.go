@@ -38,7 +38,8 @@ func (s *Session) beginTransaction(m *subprotocol.Message) error {
 	case len(d.open) >= s.endpoint.cfg.maxTransactions:
 		return s.deny(m, "too-many-transactions", "this session has as many open transactions as it may have")
 	}
-	d.open = append(d.open, &transaction{name: m.Transaction})
+	// A copy, because a framer may have made all strings of a message in one piece.
+	d.open = append(d.open, &transaction{name: strings.Clone(m.Transaction)})
 	s.done(m.Receipt)
 	return nil
 }
@@ -95,7 +96,7 @@ func (d *dialogue) spoil(t *transaction, why string) {
 	t.failed = why
 	for _, p := range parts {
 		if p.receipt != "" {
-			// Copies, because a framer may have made all strings of a message in one piece.
+			// Copies, as the name is one.
 			p = part{nil, strings.Clone(p.receipt), strings.Clone(p.subscription)}
 			d.hold(t, p, fixed+len(p.receipt)+len(p.subscription))
 		}

@@ -83,15 +83,21 @@ func malformed(what string, at int) error {
 // the first time.
 func (e *envelope) begin(f field) bool {
 	if e.named.has(f) {
-		e.broken("repeated-field", "the field %q is repeated", fields[f].name)
+		e.repeated(f)
 		return false
 	}
 	e.named |= 1 << f
 	return true
 }
 
+func (e *envelope) repeated(f field) {
+	e.broken("repeated-field", "the field %q is repeated", fields[f.neutral()].name)
+}
+
 func (e *envelope) unknown(name []byte) {
-	e.broken("unknown-field", "the field %.40q is unknown", name)
+	if e.fault == nil { // an envelope may consist of them, and name would be allocated each time
+		e.broken("unknown-field", "the field %.40q is unknown", name)
+	}
 }
 
 var wants = [...]string{
@@ -149,9 +155,16 @@ func (e *envelope) addHeader(name, value []byte) bool {
 	return true
 }
 
+// setBody sets the body, which may stand in one field alone.
 func (e *envelope) setBody(b []byte) {
-	e.body = b
-	e.setBool(fieldBody, len(b) > 0)
+	switch {
+	case len(b) == 0:
+	case e.have.has(fieldBody):
+		e.repeated(fieldBody)
+	default:
+		e.have |= 1 << fieldBody
+		e.body = b
+	}
 }
 
 // neutral makes the message, or returns which rule of the table is broken.
@@ -215,12 +228,12 @@ func (e *envelope) readAck() {
 }
 
 // fill makes the message of an envelope that keeps the rules. What is likely to
-// come again is interned, all other strings are made with one allocation.
+// come again or to be kept is interned, all other strings are made with one allocation.
 func (f *framer) fill(e *envelope) {
 	m := &e.msg
-	f.intern(e, &m.Destination, e.strings[fieldDestination])
-	f.intern(e, &m.ContentType, e.strings[fieldContentType])
-	f.intern(e, &m.Subscription, e.strings[fieldSubscription])
+	f.intern(&m.Destination, e.strings[fieldDestination])
+	f.intern(&m.ContentType, e.strings[fieldContentType])
+	f.intern(&m.Subscription, e.strings[fieldSubscription])
 	e.later(&m.ID, e.strings[fieldID])
 	e.later(&m.Receipt, e.strings[fieldReceipt])
 	e.later(&m.Transaction, e.strings[fieldTransaction])
@@ -237,7 +250,7 @@ func (f *framer) fill(e *envelope) {
 	e.fields = slices.Grow(e.fields[:0], len(e.header))[:len(e.header)]
 	m.Header = e.fields
 	for i, p := range e.header {
-		f.intern(e, &m.Header[i].Name, p.name)
+		f.intern(&m.Header[i].Name, p.name)
 		e.later(&m.Header[i].Value, p.value)
 	}
 	s := string(e.joined)
@@ -269,10 +282,14 @@ type interned struct {
 	next    int
 }
 
-// intern makes *to of b. A string that is too long to be interned is left to later.
-func (f *framer) intern(e *envelope, to *string, b []byte) {
-	if len(b) == 0 || len(b) > maxInternedBytes {
-		e.later(to, b)
+// intern makes *to of b. A string that is too long to be interned is a string of its own
+// too: who keeps the name of a subscription does not keep the rest of the envelope with it.
+func (f *framer) intern(to *string, b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	if len(b) > maxInternedBytes {
+		*to = string(b)
 		return
 	}
 	if f.seen == nil {

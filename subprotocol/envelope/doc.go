@@ -39,6 +39,7 @@
 //
 // Destinations, subscriptions, content types and names of header fields that came
 // before are not allocated again: a connection remembers 16 strings of at most 128
-// bytes. The other strings of an envelope share one allocation, so that whoever keeps
-// a receipt keeps the values of the header with it.
+// bytes, and longer ones are each allocated alone. The other strings of an envelope
+// share one allocation, so that whoever keeps a receipt keeps the values of the header
+// with it.
 package envelope

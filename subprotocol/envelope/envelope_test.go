@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
+	"weak"
 
 	"github.com/stretchr/testify/require"
 
@@ -273,6 +275,33 @@ func TestMessagesAreIndependent(t *testing.T) {
 			require.Equal(t, "r"+suffix, m.Receipt)
 			require.Equal(t, subprotocol.Header{{Name: "n" + suffix, Value: "\t" + suffix}}, m.Header)
 		}
+	}
+}
+
+// Who keeps the names of a subscription, as sessions and brokers do, does not keep the rest
+// of the envelope with them.
+func TestSubscriptionsAreKeptAlone(t *testing.T) {
+	t.Parallel()
+	for _, form := range both {
+		p := form.new(nil)
+		reader := p.NewFramer("", subprotocol.FramerConfig{})
+		data, typ, err := p.NewFramer("", subprotocol.FramerConfig{Client: true}).Append(nil, &subprotocol.Message{
+			Kind: subprotocol.KindSubscribe, Subscription: strings.Repeat("s", 500), Destination: strings.Repeat("d", 500),
+			Receipt: "r", Header: subprotocol.Header{{Name: "n", Value: strings.Repeat("v", 5000)}},
+		})
+		require.NoError(t, err)
+		var kept []string
+		var value weak.Pointer[byte]
+		err = reader.Decode(transport.Message{Type: typ, Data: data}, sinkFunc(func(m *subprotocol.Message) error {
+			kept = append(kept, m.Subscription, m.Destination)
+			value = weak.Make(unsafe.StringData(m.Header[0].Value))
+			return nil
+		}))
+		require.NoError(t, err)
+		runtime.GC()
+		require.Nil(t, value.Value(), form.name)
+		require.Len(t, kept, 2)
+		runtime.KeepAlive(kept)
 	}
 }
 

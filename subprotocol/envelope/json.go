@@ -216,12 +216,11 @@ func (e *envelope) readMember(s *scanner) bool {
 		name = key
 	}
 	f, ok := lookup(name)
-	spelling := asJSON
 	switch string(name) {
 	case asText:
-		f, ok, spelling = fieldBody, true, asText
+		f, ok = fieldText, true
 	case asBase64:
-		f, ok, spelling = fieldBody, true, asBase64
+		f, ok = fieldBase64, true
 	}
 	switch {
 	case !ok:
@@ -229,19 +228,19 @@ func (e *envelope) readMember(s *scanner) bool {
 	case !e.begin(f):
 	case s.deep:
 		e.broken("limit", "the field %q is nested deeper than %d", name, s.maxDepth)
-	case f == fieldBody && spelling == asJSON:
+	case f == fieldBody:
 		e.setBody(value)
 	case value[0] == 'n': // null is no field
 	default:
-		e.readValue(f, spelling, value)
+		e.readValue(f, value)
 	}
 	return true
 }
 
 // readValue reads the value of a field, which is valid JSON.
-func (e *envelope) readValue(f field, spelling string, value []byte) {
+func (e *envelope) readValue(f field, value []byte) {
 	ok := true
-	switch fields[f].value {
+	switch fields[f.neutral()].value {
 	case aString:
 		var s []byte
 		if s, ok = e.quoted(value); ok {
@@ -255,12 +254,17 @@ func (e *envelope) readValue(f field, spelling string, value []byte) {
 	case aHeader:
 		ok = e.readHeader(value)
 	case aBody:
-		var s []byte
-		if s, ok = e.quoted(value); ok && spelling == asBase64 {
-			s, ok = e.unbase64(s)
+		name := asText
+		s, isString := e.quoted(value)
+		if f == fieldBase64 {
+			name = asBase64
+			if isString {
+				s, isString = e.unbase64(s)
+			}
 		}
-		if !ok {
-			e.broken("bad-field", "the field %q is not a string that holds a body", spelling)
+		if !isString {
+			e.broken("bad-field", "the field %q is not a string that holds a body", name)
+			return
 		}
 		e.setBody(s)
 	}

@@ -192,6 +192,9 @@ func otherMalformed() []bad {
 	json("half a pair in a header", `{"type":"send","destination":"/d","header":[["\ud800","v"]]}`, bad{code: "bad-field", text: `"header"`})
 	json("two bodies", `{"type":"send","destination":"/d","text":"a","base64":"YQ=="}`, bad{code: "repeated-field", text: `"body"`})
 	json("a second body of nothing", `{"type":"send","destination":"/d","text":"a","body":null}`, bad{code: "repeated-field"})
+	json("a field of nothing twice", `{"type":"send","destination":"/d","text":null,"text":"a"}`, bad{code: "repeated-field", text: `"body"`})
+	json("base64 that is no string", `{"type":"send","destination":"/d","base64":7}`, bad{code: "bad-field", text: `"base64"`})
+	json("text that is no string", `{"type":"send","destination":"/d","text":[]}`, bad{code: "bad-field", text: `"text"`})
 	json("an escaped name", `{"type":"send","destination":"/d","\u0069d":"a","id":"b"}`, bad{code: "repeated-field", text: `"id"`})
 	for _, s := range []string{"YQ", "YQ=", "YR==", "Y Q==", `YQ==\n`, "YQ==YQ==", "_-8=", "="} {
 		json("base64 "+s, `{"type":"send","destination":"/d","base64":"`+s+`"}`, bad{code: "bad-field", text: `"base64"`})

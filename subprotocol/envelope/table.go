@@ -33,7 +33,14 @@ const (
 	fieldHeader
 	fieldBody
 	numFields
+
+	// The other names that a body has in the JSON form.
+	fieldText   = numFields
+	fieldBase64 = numFields + 1
 )
+
+// neutral is the field of the table that f stands for.
+func (f field) neutral() field { return min(f, fieldBody) }
 
 // value is what a field holds.
 type value uint8
