@@ -43,7 +43,8 @@ type Request struct {
 // At the end of a transaction the functions are called in the order of the calls of
 // OnCommit, on the goroutine that handles the messages and before the client gets its
 // receipts. After an error those that follow are not called, and the client is told
-// that only a part was done: what can fail is better checked before.
+// that only a part was done: what can fail is better checked before. f uses
+// Session.Context: what middleware made of the handler's ends when Handle returns.
 //
 // Middleware that passes on another Request changes a copy of the one it got, so
 // that the transaction is not lost.

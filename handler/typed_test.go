@@ -56,7 +56,10 @@ type places struct {
 	err error
 }
 
-func (p *places) Publish(_ context.Context, destination string, m *subprotocol.Message) error {
+func (p *places) Publish(ctx context.Context, destination string, m *subprotocol.Message) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	p.got = append(p.got, fmt.Sprintf("%s %s %s", destination, m.ContentType, m.Body))
 	return p.err
 }
@@ -280,6 +283,13 @@ func TestFuncInTransaction(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := new(places)
 		m := NewMux()
+		m.Use(func(next Handler) Handler {
+			return HandlerFunc(func(ctx context.Context, r Request) error {
+				ctx, cancel := context.WithCancel(ctx)
+				defer cancel() // which must not reach what is done at the commit
+				return next.Handle(ctx, r)
+			})
+		})
 		m.Route("SEND /to/{room}", Func(saying, WithSendTo(p, "/topic/{room}"), WithReply()))
 		m.Route("SEND /plain/{room}", Func(saying, WithSendTo(p, "/topic/{room}")))
 		m.Route("SEND /missing", Func(saying, WithSendTo(p, "/{room}")))
