@@ -28,8 +28,10 @@ func (s *Session) connect(m *subprotocol.Message) error {
 		s.ready()
 		return nil
 	}
-	err := s.answerConnect(version)
-	s.ready() // also if it failed: the handler has accepted, and sees Disconnect
+	err := func() error {
+		defer s.ready() // also if it failed or a Sender panics: the handler has accepted, and sees Disconnect
+		return s.answerConnect(version)
+	}()
 	if err != nil {
 		s.stop(transport.StatusInternalError, "", err)
 		return errStopped

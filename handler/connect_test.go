@@ -96,6 +96,24 @@ func TestNothingBeforeConnected(t *testing.T) {
 	})
 }
 
+// TestAcceptedSeesDisconnect: also where a Sender can't bear the answer to Connect.
+func TestAcceptedSeesDisconnect(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var seen []subprotocol.Kind
+		h := HandlerFunc(func(_ context.Context, r Request) error {
+			seen = append(seen, r.Message.Kind)
+			return nil
+		})
+		e := NewEndpoint(fakeTransport{}, h, WithSubProtocols(&testProtocol{features: subprotocol.Features{Connect: true}}),
+			WithOutbound(func(Sender) Sender { return SenderFunc(func(Outgoing) (Status, error) { panic("oops") }) }))
+		_, r := open(t, e, &fakeConn{room: -1})
+		r.Receive(textMessage("CONNECT"))
+		r.Closed(nil)
+		require.Equal(t, []subprotocol.Kind{subprotocol.KindConnect, subprotocol.KindDisconnect}, seen)
+		require.Zero(t, e.Sessions().Len())
+	})
+}
+
 // TestDisconnectHasACause: the context has ended when the handler sees Disconnect,
 // whoever sent it, and tells the client's from the others.
 func TestDisconnectHasACause(t *testing.T) {
