@@ -35,6 +35,7 @@
 //
 // There are no wildcards, no history, no queues and no other process: that is a
 // broker's work. Publishing holds the lock of the destination, so a hook or a Sender
-// (handler.WithOutbound) that publishes or subscribes to the destination of the message
-// that it is called for waits for ever. Destinations longer than 1024 bytes are refused.
+// (handler.WithOutbound) must not publish, subscribe or unsubscribe itself: it would wait
+// for ever. Hooks.Drop may close the session instead, which ends what it has subscribed
+// to. Destinations longer than 1024 bytes are refused.
 package broadcast
