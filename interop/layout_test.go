@@ -31,7 +31,8 @@ type rule struct {
 }
 
 var rules = []rule{
-	{place(`codec|transport/internal/.*`), nil},
+	{place(`codec|transport/internal/wire`), nil},
+	{place(`transport/internal/[^/]+`), []string{"transport", "transport/internal/..."}},
 	{place(`transport`), []string{"transport/internal/..."}}, // parts of its own, for its implementations too
 	{place(`subprotocol`), []string{"transport"}},
 	{place(`transport/transporttest`), []string{"transport"}},

@@ -302,7 +302,7 @@ func (l *pipeListener) Close() error {
 	}
 	return nil
 }
-func (l *pipeListener) Addr() net.Addr { return addr("pipe") }
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
 func TestAbortWhenClientVanishes(t *testing.T) {
 	t.Parallel()

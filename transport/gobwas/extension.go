@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/weftws/weft/transport/internal/upgrade"
 )
 
 const extensionsHeader = "Sec-WebSocket-Extensions"
@@ -72,7 +74,7 @@ func trimSpace(s string) string { return strings.Trim(s, " \t") }
 // cutToken returns "" if there is no token at the front of s.
 func cutToken(s string) (token, rest string) {
 	n := 0
-	for n < len(s) && isToken(s[n:n+1]) {
+	for n < len(s) && upgrade.IsToken(s[n:n+1]) {
 		n++
 	}
 	return s[:n], trimSpace(s[n:])
@@ -87,7 +89,7 @@ func cutValue(s string) (token, rest string) {
 	for i := 1; i < len(s); i++ {
 		switch s[i] {
 		case '"':
-			if !isToken(b) {
+			if !upgrade.IsToken(b) {
 				return "", s
 			}
 			return string(b), trimSpace(s[i+1:])

@@ -154,8 +154,8 @@ func (c *scripted) said() string {
 func (c *scripted) SetDeadline(t time.Time) error     { return c.interrupt(t) }
 func (c *scripted) SetReadDeadline(t time.Time) error { return c.interrupt(t) }
 func (*scripted) SetWriteDeadline(time.Time) error    { return nil }
-func (*scripted) RemoteAddr() net.Addr                { return addr("peer") }
-func (*scripted) LocalAddr() net.Addr                 { return addr("here") }
+func (*scripted) RemoteAddr() net.Addr                { return &net.UnixAddr{Name: "peer"} }
+func (*scripted) LocalAddr() net.Addr                 { return &net.UnixAddr{Name: "here"} }
 
 const goodRequest = "GET /chat?a=b HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n" +
 	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"

@@ -17,6 +17,7 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/internal/upgrade"
 	"github.com/weftws/weft/transport/internal/wire"
 )
 
@@ -74,7 +75,7 @@ func (t *Transport) serveConn(ctx context.Context, nc net.Conn, a transport.Acce
 		}
 	}()
 
-	u := upgrade{ctx: ctx, opts: &t.opts, acceptor: a}
+	u := handshake{ctx: ctx, opts: &t.opts, acceptor: a}
 	u.hs.Transport = t.Name()
 	if t.opts.TLS != nil {
 		tc := tls.Server(wire.NewShim(nc), t.opts.TLS)
@@ -145,9 +146,9 @@ func readHeader(nc net.Conn, limit int) (all, early []byte, err error) {
 	}
 }
 
-// upgrade is one zero-copy upgrade: ws.Upgrader reads the request and writes the
+// handshake is one zero-copy upgrade: ws.Upgrader reads the request and writes the
 // answer, and calls back on the way.
-type upgrade struct {
+type handshake struct {
 	ctx       context.Context
 	opts      *Options
 	watch     func() (stop func())
@@ -162,10 +163,10 @@ type upgrade struct {
 	agreed *agreement
 }
 
-func (u *upgrade) Read(p []byte) (int, error)  { return u.request.Read(p) }
-func (u *upgrade) Write(p []byte) (int, error) { return u.answer.Write(p) }
+func (u *handshake) Read(p []byte) (int, error)  { return u.request.Read(p) }
+func (u *handshake) Write(p []byte) (int, error) { return u.answer.Write(p) }
 
-func (u *upgrade) run(request []byte) error {
+func (u *handshake) run(request []byte) error {
 	if refusal := checkLines(request); refusal != nil {
 		return refusal
 	}
@@ -186,7 +187,7 @@ func (u *upgrade) run(request []byte) error {
 	return err
 }
 
-func (u *upgrade) onRequest(uri []byte) error {
+func (u *handshake) onRequest(uri []byte) error {
 	parsed, err := url.ParseRequestURI(string(uri))
 	if err != nil {
 		return &transport.Refusal{Status: http.StatusBadRequest, Text: "the request URI is malformed"}
@@ -195,18 +196,18 @@ func (u *upgrade) onRequest(uri []byte) error {
 	return nil
 }
 
-func (u *upgrade) onHost(host []byte) error {
+func (u *handshake) onHost(host []byte) error {
 	u.hs.Host = string(host)
 	return nil
 }
 
 // onProtocol collects the offers; the choice is announced by accept.
-func (u *upgrade) onProtocol(line []byte) (string, bool) {
-	u.hs.SubProtocols = appendTokens(u.hs.SubProtocols, string(line))
+func (u *handshake) onProtocol(line []byte) (string, bool) {
+	u.hs.SubProtocols = upgrade.AppendTokens(u.hs.SubProtocols, string(line))
 	return "", true
 }
 
-func (u *upgrade) accept() (ws.HandshakeHeader, error) {
+func (u *handshake) accept() (ws.HandshakeHeader, error) {
 	u.hs.Header = &u.fields
 	u.hs.Context = u.ctx
 	admission, err := func() (transport.Admission, error) {
@@ -214,7 +215,7 @@ func (u *upgrade) accept() (ws.HandshakeHeader, error) {
 		return u.acceptor.Accept(&u.hs)
 	}()
 	if err != nil {
-		return nil, asRefusal(err)
+		return nil, upgrade.Refusal(err)
 	}
 	u.admission = admission
 	var header string
@@ -264,14 +265,14 @@ func checkLines(request []byte) *transport.Refusal {
 			break
 		}
 		name, value, colon := bytes.Cut(line, []byte(":"))
-		if !ok || !colon || !isToken(name) || bytes.ContainsFunc(value, isControl) {
+		if !ok || !colon || !upgrade.IsToken(name) || bytes.ContainsFunc(value, upgrade.IsControl) {
 			return &transport.Refusal{Status: http.StatusBadRequest, Text: "the request header is malformed"}
 		}
 		switch {
 		case bytes.EqualFold(name, []byte("Host")):
 			hosts++
 		case bytes.EqualFold(name, []byte("Sec-WebSocket-Key")):
-			if keys++; !validKey(string(bytes.Trim(value, " \t"))) {
+			if keys++; !upgrade.ValidKey(string(bytes.Trim(value, " \t"))) {
 				keys++
 			}
 		}
@@ -280,7 +281,7 @@ func checkLines(request []byte) *transport.Refusal {
 	case hosts > 1:
 		return &transport.Refusal{Status: http.StatusBadRequest, Text: "the request has more than one Host"}
 	case keys > 1:
-		return &transport.Refusal{Status: http.StatusBadRequest, Text: badKey}
+		return &transport.Refusal{Status: http.StatusBadRequest, Text: upgrade.BadKey}
 	}
 	return nil
 }
@@ -299,8 +300,6 @@ func headerLines(header []byte, name string) (values []string) {
 	}
 	return values
 }
-
-func isControl(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
 
 // fields is the header of a request that net/http has not seen: one line behind the
 // other in text, found by their ends.
@@ -358,7 +357,7 @@ func refuse(nc net.Conn, err error) {
 		}
 	}
 	_ = nc.SetDeadline(time.Now().Add(refuseTime))
-	if _, err := nc.Write(appendRefusal(nil, refusal)); err != nil {
+	if _, err := nc.Write(upgrade.AppendRefusal(nil, refusal)); err != nil {
 		return
 	}
 	_ = wire.CloseWrite(nc)

@@ -3,6 +3,8 @@ package gorilla
 import (
 	"errors"
 	"strings"
+
+	"github.com/weftws/weft/transport/internal/upgrade"
 )
 
 const (
@@ -147,7 +149,7 @@ func token(s string) (t, rest string) {
 	if n < 0 {
 		n = len(s)
 	}
-	if !isToken(s[:n]) {
+	if !upgrade.IsToken(s[:n]) {
 		return "", s
 	}
 	return s[:n], strings.TrimLeft(s[n:], " \t")
@@ -161,7 +163,7 @@ func value(s string) (v, rest string) {
 		return token(s)
 	}
 	v, rest, found := strings.Cut(s[1:], `"`)
-	if !found || !isToken(v) {
+	if !found || !upgrade.IsToken(v) {
 		return "", s
 	}
 	return v, strings.TrimLeft(rest, " \t")

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/internal/upgrade"
 )
 
 const rsv1 = 0x40
@@ -304,12 +305,12 @@ func FuzzExtensions(f *testing.F) {
 		var canonical []string
 		for _, e := range all {
 			s := e.name
-			require.True(t, isToken(e.name))
+			require.True(t, upgrade.IsToken(e.name))
 			for _, p := range e.params {
-				require.True(t, isToken(p.name))
+				require.True(t, upgrade.IsToken(p.name))
 				s += ";" + p.name
 				if p.hasValue {
-					require.True(t, isToken(p.value))
+					require.True(t, upgrade.IsToken(p.value))
 					s += "=" + p.value
 				}
 			}

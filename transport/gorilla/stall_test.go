@@ -310,7 +310,7 @@ func TestGoroutines(t *testing.T) {
 			opened <- e
 			return e
 		}})
-		before := readers()
+		settle(t, func() bool { return readers() == 0 }, "those of tests before")
 		var peers []*peer
 		for range conns {
 			nc := rawDial(t, url)
@@ -324,11 +324,11 @@ func TestGoroutines(t *testing.T) {
 			p.expect(opText, []byte("x"))
 			peers = append(peers, p)
 		}
-		settle(t, func() bool { return readers() == before+conns && others() == 0 }, kind)
+		settle(t, func() bool { return readers() == conns && others() == 0 }, kind)
 		for _, p := range peers {
 			p.finish()
 		}
-		settle(t, func() bool { return readers() == before }, kind)
+		settle(t, func() bool { return readers() == 0 }, kind)
 	}
 }
 
