@@ -36,9 +36,10 @@ func (s *Session) connect(m *subprotocol.Message) error {
 		s.stop(transport.StatusInternalError, "", err)
 		return errStopped
 	}
-	if s.framer.Features().Heartbeats {
-		s.startHeartbeat(client)
+	if !s.framer.Features().Heartbeats {
+		client = subprotocol.Heartbeat{}
 	}
+	s.startHeartbeat(client)
 	return nil
 }
 

@@ -478,9 +478,11 @@ func TestConnectTimeout(t *testing.T) {
 	})
 	t.Run("slow handler", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
-			_, say, c := talk(t, func(context.Context, Request) error { time.Sleep(time.Minute); return nil })
+			s, say, c := talk(t, func(context.Context, Request) error { time.Sleep(time.Minute); return nil })
+			require.NotNil(t, s.dialogue.timer)
 			require.Equal(t, []string{"CONNECTED"}, say("CONNECT"), "a slow handler is not the client's fault")
 			require.Zero(t, c.closes())
+			require.Nil(t, s.dialogue.timer, "there is nothing left to time")
 		})
 	})
 }

@@ -50,7 +50,8 @@ func (s *Session) stopTimer() {
 	}
 }
 
-// startHeartbeat begins with what the client's Connect and the endpoint want.
+// startHeartbeat begins with what the client's Connect and the endpoint want. A session
+// without heartbeats keeps no timer.
 func (s *Session) startHeartbeat(client subprotocol.Heartbeat) {
 	own := &s.endpoint.cfg.heartbeat
 	s.mu.Lock()
@@ -66,7 +67,12 @@ func (s *Session) startHeartbeat(client subprotocol.Heartbeat) {
 	default:
 		h.period = min(send, h.receive)
 	}
-	if h.period == 0 || s.phase != phaseOpen {
+	if h.period == 0 {
+		s.stopTimer()
+		d.timer = nil
+		return
+	}
+	if s.phase != phaseOpen {
 		return
 	}
 	h.seq = s.in.Load() / inSeq

@@ -175,7 +175,8 @@ func WithQueue(l Limits) Option {
 
 // WithOverflow says what happens to a message for which there is no room. The
 // default is CloseOnOverflow. All others lose messages of a session that goes
-// on: choose them where a later message makes up for a lost one.
+// on, also receipts, replies and errors: choose them where a later message makes up for
+// a lost one, and no client waits for an answer.
 func WithOverflow(p OverflowPolicy) Option {
 	return option(func(c *config) { c.overflow = p })
 }
