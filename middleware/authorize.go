@@ -65,13 +65,14 @@ func Role(names ...string) func(r handler.Request) bool {
 // on. A message of another kind passes if clients may send it at all: Unsubscribe,
 // Ack and Nack are about what was allowed before.
 //
-// Nobody gets around a rule by writing a destination differently, whatever the
-// handlers behind make of it. A destination that differs from a pattern only in
+// Nobody gets around a rule by writing a destination differently, also where the
+// handlers behind read it leniently. A destination that differs from a pattern only in
 // case, or in a slash that one of them begins or ends with, is refused by that
 // rule. So is, before all rules, one that is not clean: with an empty segment (//
 // or a slash at the end), with the segments . and .., with a segment that begins
 // or ends with a blank, with a backslash, or with what is not printable. Nothing
-// is decoded: %2e is three characters.
+// is decoded or normalized: %2e is three characters, and an accent that is a
+// character of its own makes another destination.
 //
 // It belongs inside of Authenticate and around the Mux.
 func Authorize(rules ...Rule) func(handler.Handler) handler.Handler {

@@ -59,7 +59,9 @@
 // so. Unsubscribe, Ack and Nack are not limited by default: refusing them makes
 // matters worse.
 //
-// The messages of a transaction pass through the chain when it commits.
+// The messages of a transaction pass through the chain when it commits. What they
+// have handed to handler.Request.OnCommit follows, outside of the chain: no Timeout
+// bounds it, and a panic there ends the session.
 //
 // # Limits
 //
