@@ -25,7 +25,9 @@
 // the SUBSCRIBE was handled, so that a client with the receipt misses nothing, and
 // nothing is queued for it after its UNSUBSCRIBE was handled.
 //
-// What a session has subscribed to ends with the session, without anybody's help. A
+// What a session has subscribed to ends with the session, without anybody's help. Who
+// ends a subscription instead of its client, by sending an Unsubscribe or by refusing a
+// SUBSCRIBE that the Broadcaster has accepted, calls [Broadcaster.Unsubscribe] too. A
 // receiver that is too slow is the endpoint's matter: see handler.WithOverflow. A SEND
 // in a transaction is published at the Commit.
 //
