@@ -34,7 +34,8 @@ func DropNewest() OverflowPolicy { return OverflowPolicy{mode: overflowNewest} }
 // DropOldest drops messages from the front of the queue until there is room, but
 // none that is being written; those don't count while the transport has them in
 // hand. If there would be no room without the whole queue either, because
-// other sessions have filled the bound over all, it drops the new message alone.
+// other sessions have filled the bound over all, it drops the new message alone, and so
+// it does while the answer to Connect is at the front.
 func DropOldest() OverflowPolicy { return OverflowPolicy{mode: overflowOldest} }
 
 // Conflate puts a message that finds no room in the place of the oldest queued
@@ -161,8 +162,8 @@ func (l *Limits) fit(n, bytes int, e *entry) bool {
 }
 
 // roomAfter is how many of the oldest messages in the ring must go so that e fits.
-// It reports false if e would not fit without all of them either. It is called with
-// mu held.
+// It reports false if e would not fit without all of them either, or if one must not
+// go. It is called with mu held.
 func (s *Session) roomAfter(e *entry) (drop int, ok bool) {
 	l := &s.endpoint.cfg.queue
 	n, bytes := s.ringHeld()
@@ -171,7 +172,7 @@ func (s *Session) roomAfter(e *entry) (drop int, ok bool) {
 		if l.fit(n-i, bytes, e) && all <= s.endpoint.cfg.maxQueuedBytes {
 			return i, true
 		}
-		if i == n {
+		if i == n || s.ring.at(i).kept {
 			break
 		}
 		old := s.ring.at(i)
@@ -185,10 +186,11 @@ func (s *Session) roomAfter(e *entry) (drop int, ok bool) {
 }
 
 // tooOld is how many of entries, which a Write has given back, have no place in
-// front of what came meanwhile. It is called with mu held.
+// front of what came meanwhile. If the first must not be dropped it is none, and the
+// queue is longer by one batch at most. It is called with mu held.
 func (s *Session) tooOld(entries []entry) int {
 	n, bytes := s.ringHeld()
-	if s.endpoint.cfg.overflow.mode != overflowOldest || n == 0 {
+	if s.endpoint.cfg.overflow.mode != overflowOldest || n == 0 || len(entries) > 0 && entries[0].kept {
 		return 0
 	}
 	for i := len(entries) - 1; i >= 0; i-- {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -103,6 +104,60 @@ func TestOverflow(t *testing.T) {
 
 // TestNewestOutlivesAWrite: what a Write has in hand takes no room from what
 // comes meanwhile, and gives way to it if the Write gives it back.
+// TestConnectedIsNotDropped: whatever the policy, nothing reaches a client before the answer
+// to its Connect.
+func TestConnectedIsNotDropped(t *testing.T) {
+	constant := func(*subprotocol.Message) string { return "k" }
+	for _, tt := range []struct {
+		name   string
+		policy OverflowPolicy
+		want   []string
+	}{
+		{"newest", DropNewest(), []string{"CONNECTED", "DELIVER|0", "DELIVER|1"}},
+		{"oldest", DropOldest(), []string{"CONNECTED", "DELIVER|0", "DELIVER|1"}},
+		{"conflate", Conflate(constant), []string{"CONNECTED", "DELIVER|4"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				s, say, c := talk(t, nothing, WithOverflow(tt.policy), WithQueue(Limits{3, 10000}))
+				c.room = 0
+				say("CONNECT")
+				for i := range 5 {
+					_, _ = s.Send(&subprotocol.Message{Kind: subprotocol.KindDeliver, Body: []byte(strconv.Itoa(i))})
+				}
+				c.mu.Lock()
+				c.room = -1
+				c.mu.Unlock()
+				(*receiver)(s).Writable()
+				require.Equal(t, tt.want, say())
+				require.Zero(t, c.closes())
+			})
+		})
+	}
+	t.Run("given back", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			s, say, c := talk(t, nothing, WithOverflow(DropOldest()), WithQueue(Limits{1, 10000}))
+			c.room = 0
+			say("CONNECT")
+			once := true
+			c.onWrite = func([]transport.Message) {
+				if once { // comes while the workers have Connected in hand
+					once = false
+					_, err := s.Send(deliver("x"))
+					require.NoError(t, err)
+				}
+			}
+			(*receiver)(s).Writable()
+			require.Empty(t, say())
+			c.mu.Lock()
+			c.room = -1
+			c.mu.Unlock()
+			(*receiver)(s).Writable()
+			require.Equal(t, []string{"CONNECTED", "DELIVER|x"}, say())
+		})
+	})
+}
+
 func TestNewestOutlivesAWrite(t *testing.T) {
 	key := func(m *subprotocol.Message) string { return string(m.Body[:1]) }
 	for _, tt := range []struct {

@@ -14,6 +14,7 @@ type entry struct {
 	form *sharedForm // what it has in common with others; nil for none
 	key  string      // for Conflate
 	typ  transport.MessageType
+	kept bool // Connected: no overflow policy drops it while the session goes on
 }
 
 // entryCost is what an entry counts for besides its bytes: its place in a ring,

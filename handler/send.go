@@ -299,7 +299,7 @@ func (s *Session) writeNow(sc *scratch) (Status, error) {
 	}
 	var ent entry
 	if err == nil && taken == 0 {
-		ent = entry{buf: p.buffer(b), typ: typ, key: s.conflationKey(sc)}
+		ent = s.entryOf(sc, typ)
 	}
 	p.freeScratch(sc)
 
@@ -342,11 +342,19 @@ func (s *Session) encode(sc *scratch) (entry, error) {
 	}
 	s.ends(&sc.msg)
 	sc.buf = b
-	return entry{buf: s.endpoint.pools.buffer(b), typ: typ, key: s.conflationKey(sc)}, nil
+	return s.entryOf(sc, typ), nil
+}
+
+// entryOf makes an entry of the message in sc, which is encoded there.
+func (s *Session) entryOf(sc *scratch, typ transport.MessageType) entry {
+	return entry{
+		buf: s.endpoint.pools.buffer(sc.buf), typ: typ,
+		key: s.conflationKey(sc), kept: sc.msg.Kind == subprotocol.KindConnected,
+	}
 }
 
 func (s *Session) conflationKey(sc *scratch) string {
-	if key := s.endpoint.cfg.overflow.key; key != nil {
+	if key := s.endpoint.cfg.overflow.key; key != nil && sc.msg.Kind != subprotocol.KindConnected {
 		return key(&sc.msg)
 	}
 	return ""
