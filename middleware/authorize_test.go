@@ -282,6 +282,39 @@ func FuzzPattern(f *testing.F) {
 	})
 }
 
+// FuzzAuthorizeLikeMux: a pattern that a Mux takes too means there what it means in a rule:
+// Deny keeps all away that a Mux would route by it, Allow lets nothing else through.
+func FuzzAuthorizeLikeMux(f *testing.F) {
+	for _, p := range []string{"/a/{b}/c", "/a/", "/", "/{x...}", "{x...}", "{x}", "", "a/b", "/{a}/{b...}", "/a/{$}", "/a b", "/A"} {
+		for _, d := range []string{"/a/b/c", "/a/b", "a"} {
+			f.Add(p, d)
+		}
+	}
+	f.Fuzz(func(t *testing.T, p, d string) {
+		p = strings.TrimSuffix("SEND "+p, " ")
+		allow, ok := parse(p)
+		if !ok {
+			return
+		}
+		mux := handler.NewMux()
+		if func() (panics bool) {
+			defer func() { panics = recover() != nil }()
+			mux.Route(p, handler.HandlerFunc(nothing))
+			return
+		}() {
+			return
+		}
+		routes := mux.Handle(t.Context(), request(&subprotocol.Message{Kind: subprotocol.KindSend, Destination: d})) == nil
+		all := []middleware.Rule{middleware.Deny(p), middleware.Allow("/", middleware.Anyone), middleware.Allow("{all...}", middleware.Anyone)}
+		if routes && ask(all, subprotocol.KindSend, d) == nil {
+			t.Fatalf("Deny(%q) lets %q through, which a Mux routes by it", p, d)
+		}
+		if !routes && ask([]middleware.Rule{allow}, subprotocol.KindSend, d) == nil {
+			t.Fatalf("Allow(%q) lets %q through, which a Mux does not route by it", p, d)
+		}
+	})
+}
+
 func parse(p string) (r middleware.Rule, ok bool) {
 	defer func() { ok = recover() == nil }()
 	return middleware.Allow(p, middleware.Anyone), true
