@@ -151,6 +151,9 @@ func (s *Session) decode(m transport.Message) {
 		}
 	}()
 	s.tally.in(len(m.Data))
+	// Behind Data may lie what the transport has not parsed yet, and a handler may append
+	// to a Body.
+	m.Data = m.Data[:len(m.Data):len(m.Data)]
 	if err := s.framer.Decode(m, (*sink)(s)); err != nil && !errors.Is(err, errStopped) {
 		s.malformed(err)
 	}

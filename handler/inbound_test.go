@@ -254,6 +254,22 @@ func TestGoexitInAHandler(t *testing.T) {
 	})
 }
 
+// TestAppendToABody: what lies behind a message in the transport's memory is out of a
+// handler's reach.
+func TestAppendToABody(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newFake(t, func(_ context.Context, r Request) error {
+			r.Message.Body = append(r.Message.Body, "more"...)
+			return nil
+		})
+		_, r := open(t, e, &fakeConn{room: -1})
+		read := []byte("one and two")
+		r.Receive(transport.Message{Type: transport.MessageText, Data: read[:3]})
+		require.Equal(t, "one and two", string(read))
+		r.Closed(nil)
+	})
+}
+
 // TestGoexitOfALateMessage: the reader's role is not lost with a goroutine that works off
 // the window.
 func TestGoexitOfALateMessage(t *testing.T) {
