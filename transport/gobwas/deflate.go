@@ -8,6 +8,7 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/klauspost/compress/flate"
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/internal/duplex"
 	"github.com/weftws/weft/transport/internal/wire"
 )
 
@@ -47,7 +48,7 @@ func (c *Compression) withDefaults() *Compression {
 		return nil
 	}
 	d := *c
-	def(&d.Threshold, defaultThreshold, 0)
+	duplex.Default(&d.Threshold, defaultThreshold, 0)
 	if d.Level == 0 {
 		d.Level = defaultLevel
 	}
@@ -210,22 +211,20 @@ func (c *conn) pack(m *transport.Message) []byte {
 
 // shares reports whether m has the same form on all connections of a server.
 func (c *conn) shares(m *transport.Message) bool {
-	return m.Shared != nil && len(m.Head) == 0 && !c.client
+	return m.Shared != nil && len(m.Head) == 0 && !c.Client
 }
 
 // packLarge returns what either packedForm or pack do for a message that has no
-// room in a block. It lets go of the lock meanwhile, as between does.
+// room in a block. It lets go of the lock meanwhile, as Between does.
 func (c *conn) packLarge(m *transport.Message) (form, packed []byte) {
-	c.writing = true
-	c.mu.Unlock()
+	c.LetGo()
 	if c.shares(m) {
 		form = c.packedForm(m)
 	}
 	if form == nil {
 		packed = c.pack(m)
 	}
-	c.mu.Lock()
-	c.writing = false
+	c.TakeBack()
 	return form, packed
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/stretchr/testify/require"
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/internal/duplex"
 	"github.com/weftws/weft/transport/internal/wire"
 )
 
@@ -104,7 +105,7 @@ func TestBombs(t *testing.T) { // alone, since it counts what is allocated
 		for range 5 {
 			d := parser{limit: limit, state: ws.StateServerSide, deflate: newAgreement(&Compression{}, 0, false, false)}
 			err := feedFragments(&d, bomb, fragment)
-			require.Equal(t, errTooBig, err)
+			require.Equal(t, duplex.ErrTooBig, err)
 			require.LessOrEqual(t, cap(d.msg), limit)
 			require.Nil(t, d.inf, "the inflater is given back")
 			d.drop()
@@ -183,7 +184,7 @@ func TestCompressedUnlimited(t *testing.T) {
 	require.Len(t, d.msg, 2<<20)
 }
 
-func (t *Transport) limit() int64 { return int64(t.opts.MaxMessageSize) }
+func (t *Transport) limit() int64 { return int64(t.limits.MaxMessageSize) }
 
 // A connection that ends in the middle of a compressed message leaves nothing behind;
 // TestMain looks for the coroutine.
@@ -255,9 +256,9 @@ func TestSharedCompressed(t *testing.T) {
 				case data[0] == '{':
 					require.IsType(t, []byte(nil), forms)
 					c := ends[2]
-					c.mu.Lock()
+					c.BeginWrite()
 					a := c.packedForm(&transport.Message{Type: transport.MessageBinary, Data: data, Shared: s})
-					c.mu.Unlock()
+					c.EndWrite()
 					require.Same(t, &a[0], &forms.([]byte)[0], "encoded once")
 				default:
 					require.Nil(t, forms)
@@ -318,11 +319,7 @@ func TestCloseWhileCompressing(t *testing.T) {
 		n, err := c.Write([]transport.Message{s.Message(nil)})
 		written <- result{n, err}
 	}()
-	for compressing := false; !compressing; runtime.Gosched() {
-		c.mu.Lock()
-		compressing = c.writing
-		c.mu.Unlock()
-	}
+	settle(t, func() bool { return strings.Contains(stacks(), "(*conn).packLarge(") }, "it compresses")
 	require.NoError(t, c.Close(transport.StatusNormalClosure, ""))
 	close(release)
 	got := wait(t, written)

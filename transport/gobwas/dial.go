@@ -25,7 +25,7 @@ func (t *Transport) Dial(ctx context.Context, rawURL string, cfg *transport.Dial
 	var sub string
 	var agreed *agreement
 	var early []byte
-	nc, err := upgrade.Dial(ctx, t.Name(), rawURL, cfg, t.opts.HandshakeTimeout, func(nc net.Conn, u *url.URL) (err error) {
+	nc, err := upgrade.Dial(ctx, t.Name(), rawURL, cfg, t.limits.HandshakeTimeout, func(nc net.Conn, u *url.URL) (err error) {
 		sub, agreed, early, err = t.request(nc, u, cfg)
 		return err
 	})
@@ -46,7 +46,7 @@ func (t *Transport) request(nc net.Conn, u *url.URL, cfg *transport.DialConfig) 
 			refusal = readRefusal(status, answer)
 		},
 	}
-	limited := &limitedConn{Conn: nc, left: t.opts.MaxHeaderBytes}
+	limited := &limitedConn{Conn: nc, left: t.limits.MaxHeaderBytes}
 	if z := t.opts.Compression; z != nil {
 		limited.seen = new(bytes.Buffer)
 		offer := z.offer()
@@ -66,7 +66,7 @@ func (t *Transport) request(nc net.Conn, u *url.URL, cfg *transport.DialConfig) 
 	case refusal != nil:
 		return "", nil, nil, refusal
 	case err != nil && limited.left <= 0:
-		return "", nil, nil, fmt.Errorf("answer is over the limit of %d bytes", t.opts.MaxHeaderBytes)
+		return "", nil, nil, fmt.Errorf("answer is over the limit of %d bytes", t.limits.MaxHeaderBytes)
 	case err != nil:
 		return "", nil, nil, err
 	}

@@ -109,10 +109,10 @@ package gobwas
 
 import (
 	"crypto/tls"
-	"math"
 	"time"
 
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/internal/duplex"
 )
 
 // Options are the settings of a Transport. For each duration and size 0 means the
@@ -168,7 +168,10 @@ type Options struct {
 }
 
 // Transport is the gobwas transport. It is immutable and safe for concurrent use.
-type Transport struct{ opts Options }
+type Transport struct {
+	opts   Options
+	limits duplex.Limits // what opts says of them, with defaults
+}
 
 var (
 	_ transport.Transport      = (*Transport)(nil)
@@ -182,27 +185,19 @@ func New(opts *Options) *Transport {
 	if opts != nil {
 		o = *opts
 	}
-	def(&o.MaxMessageSize, 64<<10, math.MaxInt)
-	def(&o.HandshakeTimeout, 10*time.Second, 10*time.Second)
-	def(&o.MaxHeaderBytes, 8<<10, 8<<10)
-	def(&o.MessageTimeout, 30*time.Second, 0)
-	def(&o.WriteTimeout, 10*time.Second, 0)
-	def(&o.CloseTimeout, 5*time.Second, 5*time.Second)
-	def(&o.PingInterval, 25*time.Second, 0)
-	def(&o.PongTimeout, 10*time.Second, 10*time.Second)
-	def(&o.NotSentLowat, 16<<10, 0)
 	o.Compression = o.Compression.withDefaults()
-	return &Transport{opts: o}
-}
-
-// def sets a field that is 0 to its default, and one that is negative to off.
-func def[T int | time.Duration](field *T, standard, off T) {
-	switch {
-	case *field == 0:
-		*field = standard
-	case *field < 0:
-		*field = off
-	}
+	return &Transport{opts: o, limits: duplex.Limits{
+		Name:             "gobwas",
+		MaxMessageSize:   o.MaxMessageSize,
+		HandshakeTimeout: o.HandshakeTimeout,
+		MaxHeaderBytes:   o.MaxHeaderBytes,
+		MessageTimeout:   o.MessageTimeout,
+		WriteTimeout:     o.WriteTimeout,
+		CloseTimeout:     o.CloseTimeout,
+		PingInterval:     o.PingInterval,
+		PongTimeout:      o.PongTimeout,
+		NotSentLowat:     o.NotSentLowat,
+	}.WithDefaults()}
 }
 
 // Name returns "gobwas".

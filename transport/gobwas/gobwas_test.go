@@ -98,7 +98,7 @@ func serve(t testing.TB, kind string, tr *Transport, a transport.Acceptor) strin
 	if kind == "bare-tls" {
 		opts := tr.opts
 		opts.TLS = serverTLS()
-		tr, scheme = &Transport{opts}, "wss"
+		tr, scheme = &Transport{opts, tr.limits}, "wss"
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -16,7 +16,7 @@ import (
 // be within reach of http.NewResponseController: middleware that wraps the
 // ResponseWriter needs an Unwrap method.
 func (t *Transport) ServeHTTP(w http.ResponseWriter, r *http.Request, a transport.Acceptor) {
-	upgrade.Serve(w, r, t.Name(), t.opts.HandshakeTimeout, a, func(taken *upgrade.Taken) error {
+	upgrade.Serve(w, r, t.Name(), t.limits.HandshakeTimeout, a, func(taken *upgrade.Taken) error {
 		sub := taken.Admission.SubProtocol()
 		agreed, extensions := t.opts.negotiate(r.Header.Values(extensionsHeader))
 		if err := t.answer(taken.Conn, appendUpgrade(nil, r.Header.Get("Sec-WebSocket-Key"), sub, extensions)); err != nil {
@@ -29,7 +29,7 @@ func (t *Transport) ServeHTTP(w http.ResponseWriter, r *http.Request, a transpor
 
 // answer writes the end of a handshake and clears the deadlines.
 func (t *Transport) answer(nc net.Conn, p []byte) error {
-	if err := nc.SetDeadline(wire.Deadline(t.opts.HandshakeTimeout)); err != nil {
+	if err := nc.SetDeadline(wire.Deadline(t.limits.HandshakeTimeout)); err != nil {
 		return err
 	}
 	if _, err := nc.Write(p); err != nil {

@@ -10,13 +10,13 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/klauspost/compress/flate"
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/internal/duplex"
 	"github.com/weftws/weft/transport/internal/wire"
 )
 
 var (
-	errTooBig  = &violation{transport.StatusMessageTooBig, transport.ErrMessageTooBig.Error()}
-	errCorrupt = &violation{transport.StatusInvalidPayloadData, "compressed message is corrupt"}
-	errFinals  = &violation{transport.StatusPolicyViolation, "compressed message has too many final blocks"}
+	errCorrupt = &duplex.Violation{Status: transport.StatusInvalidPayloadData, Text: "compressed message is corrupt"}
+	errFinals  = &duplex.Violation{Status: transport.StatusPolicyViolation, Text: "compressed message has too many final blocks"}
 	errStopped = errors.New("inflating was stopped")
 )
 
@@ -142,7 +142,7 @@ func (x *inflater) run() error {
 			return err
 		}
 		if _, err := x.z.WriteTo(x); err != nil {
-			if v, ok := errors.AsType[*violation](err); ok {
+			if v, ok := errors.AsType[*duplex.Violation](err); ok {
 				return v
 			}
 			return errCorrupt
@@ -201,10 +201,10 @@ func (x *inflater) Read(p []byte) (int, error) {
 func (x *inflater) Write(p []byte) (int, error) {
 	d := x.d
 	if int64(len(p)) > d.limit-int64(len(d.msg)) {
-		return 0, errTooBig
+		return 0, duplex.ErrTooBig
 	}
 	if d.msgOp == ws.OpText && !d.utf8.Write(p) {
-		return 0, errFrameUTF8
+		return 0, duplex.ErrText
 	}
 	d.msg = appendGrow(d.msg, p, d.limit)
 	return len(p), nil

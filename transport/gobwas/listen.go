@@ -64,7 +64,7 @@ func isTemporary(err error) bool {
 // serveConn does the handshake of one connection, on a goroutine of its own: the
 // reader that follows begins with a fresh stack.
 func (t *Transport) serveConn(ctx context.Context, nc net.Conn, a transport.Acceptor) {
-	ctx, cancel := context.WithTimeout(ctx, t.opts.HandshakeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, t.limits.HandshakeTimeout)
 	defer cancel()
 	opened := false
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
@@ -88,7 +88,7 @@ func (t *Transport) serveConn(ctx context.Context, nc net.Conn, a transport.Acce
 	}
 	u.hs.RemoteAddr, u.hs.LocalAddr = nc.RemoteAddr(), nc.LocalAddr()
 
-	request, early, err := readHeader(nc, t.opts.MaxHeaderBytes)
+	request, early, err := readHeader(nc, t.limits.MaxHeaderBytes)
 	defer wire.PutPiece(request)
 	if err == nil {
 		u.watch = func() func() { return watch(nc, cancel, &early) }

@@ -7,25 +7,11 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/internal/duplex"
 	"github.com/weftws/weft/transport/internal/wire"
 )
 
-// violation is a rule that the peer broke, and the status that it is told.
-type violation struct {
-	status transport.StatusCode
-	text   string
-}
-
-func (v *violation) Error() string { return v.text }
-
-var (
-	errReservedLength = &violation{transport.StatusProtocolError, "64-bit frame length has its highest bit set"}
-	errLongLength     = &violation{transport.StatusProtocolError, "frame length is not in its shortest form"}
-	errFrameUTF8      = &violation{transport.StatusInvalidPayloadData, "text message is not UTF-8"}
-	errCloseLength    = &violation{transport.StatusProtocolError, "close frame has a body of one byte"}
-	errCloseCode      = &violation{transport.StatusProtocolError, "close frame has a code that may not be sent"}
-	errCloseUTF8      = &violation{transport.StatusInvalidPayloadData, "close reason is not UTF-8"}
-)
+var errCloseCode = &duplex.Violation{Status: transport.StatusProtocolError, Text: "close frame has a code that may not be sent"}
 
 // event is what the parser found: a whole message, or a control frame.
 type event struct {
@@ -120,7 +106,7 @@ func (d *parser) next(p []byte) (ev event, n int, err error) {
 				return ev, n, err
 			}
 			if d.msgOp == ws.OpText && !utf8.Valid(data) {
-				return ev, n, errFrameUTF8
+				return ev, n, duplex.ErrText
 			}
 			ev = event{d.msgOp, data}
 			d.msgOp, d.msgLen = 0, 0
@@ -150,7 +136,7 @@ func (d *parser) header(p []byte) (h ws.Header, size int, err error) {
 		check.Rsv = 0
 	}
 	if err := ws.CheckHeader(check, d.state); err != nil {
-		return h, 0, &violation{transport.StatusProtocolError, err.Error()}
+		return h, 0, &duplex.Violation{Status: transport.StatusProtocolError, Text: err.Error()}
 	}
 
 	size = 2
@@ -160,7 +146,7 @@ func (d *parser) header(p []byte) (h ws.Header, size int, err error) {
 			return h, 0, nil
 		}
 		if h.Length = int64(binary.BigEndian.Uint16(p[2:])); h.Length < 126 {
-			return h, 0, errLongLength
+			return h, 0, duplex.ErrLongLength
 		}
 	case 127:
 		if size += 8; len(p) < size {
@@ -168,10 +154,10 @@ func (d *parser) header(p []byte) (h ws.Header, size int, err error) {
 		}
 		v := binary.BigEndian.Uint64(p[2:])
 		if v > math.MaxInt64 {
-			return h, 0, errReservedLength
+			return h, 0, duplex.ErrReservedLength
 		}
 		if h.Length = int64(v); h.Length <= math.MaxUint16 {
-			return h, 0, errLongLength
+			return h, 0, duplex.ErrLongLength
 		}
 	}
 	if h.Masked {
@@ -193,7 +179,7 @@ func (d *parser) begin(h ws.Header) error {
 		limit = wireLimit(limit)
 	}
 	if h.Length > limit-d.msgLen {
-		return errTooBig
+		return duplex.ErrTooBig
 	}
 	if h.OpCode != ws.OpContinuation {
 		d.msgOp = h.OpCode
@@ -243,7 +229,7 @@ func (d *parser) payload(p []byte) (n int, done bool, err error) {
 		}
 		d.advance(n)
 		if d.msgOp == ws.OpText && !d.utf8.Write(chunk) {
-			return n, false, errFrameUTF8
+			return n, false, duplex.ErrText
 		}
 	}
 	if d.left > 0 {
@@ -260,7 +246,7 @@ func (d *parser) advance(n int) {
 
 func (d *parser) finish(data []byte) (event, error) {
 	if d.msgOp == ws.OpText && !d.utf8.Complete() {
-		return event{}, errFrameUTF8
+		return event{}, duplex.ErrText
 	}
 	ev := event{d.msgOp, data}
 	d.msgOp, d.msgLen = 0, 0
@@ -307,14 +293,14 @@ func parseClose(p []byte) (*transport.CloseError, error) {
 	case 0:
 		return &transport.CloseError{Code: transport.StatusNoStatusReceived}, nil
 	case 1:
-		return nil, errCloseLength
+		return nil, duplex.ErrCloseLength
 	}
 	code := transport.StatusCode(binary.BigEndian.Uint16(p))
 	if !code.Sendable() {
 		return nil, errCloseCode
 	}
 	if !utf8.Valid(p[2:]) {
-		return nil, errCloseUTF8
+		return nil, duplex.ErrReason
 	}
 	return &transport.CloseError{Code: code, Reason: string(p[2:])}, nil
 }

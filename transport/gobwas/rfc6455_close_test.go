@@ -131,6 +131,8 @@ func TestCloseByUs(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, rawFrame{op: opClose, payload: []byte(closeBody(4001, "bye"))}, f)
 			p.send(fin|opText, "dropped")
+			p.send(fin|opPing, "asked")
+			p.expect(opPong, []byte("asked")) // section 5.5.2: until the peer has closed
 			p.send(fin|opClose, answer)
 			if p.client {
 				p.expectEnd()

@@ -51,17 +51,6 @@ func fillUp(t *testing.T, c *conn, size int) (taken int) {
 	return 0
 }
 
-// held is how many bytes this process keeps for the peer of c.
-func held(c *conn) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n := cap(c.piece) + len(c.tail) + cap(c.pong) + cap(c.control)
-	if len(c.rest) > 0 && c.piece == nil {
-		n += len(c.rest)
-	}
-	return n
-}
-
 // TestStalled: a peer that never reads costs little, gets Writable once it reads, and
 // then everything in order.
 func TestStalled(t *testing.T) {
@@ -75,10 +64,10 @@ func TestStalled(t *testing.T) {
 			p, c, r := pair(t, kind, nil)
 			const size = 16 << 10
 			taken := fillUp(t, c, size)
-			require.LessOrEqual(t, held(c), 2*size)
+			require.LessOrEqual(t, c.Held(), 2*size)
 			if queued, ok := sendQueue(t, p.nc); ok {
-				t.Logf("%s: %d messages taken, %d bytes in the process, %d in the kernel", kind, taken, held(c), queued)
-				require.Less(t, held(c)+queued, 512<<10)
+				t.Logf("%s: %d messages taken, %d bytes in the process, %d in the kernel", kind, taken, c.Held(), queued)
+				require.Less(t, c.Held()+queued, 512<<10)
 			}
 			require.Empty(t, r.writable)
 			for range taken {
@@ -206,10 +195,10 @@ func TestPingFlood(t *testing.T) {
 			}
 			p.send(fin|opText, "x")
 			wait(t, r.got)
-			require.Less(t, held(c), 100<<10)
+			require.Less(t, c.Held(), 100<<10)
 			_, err := c.Write([]transport.Message{{Type: transport.MessageText, Data: []byte("last")}})
 			require.NoError(t, err)
-			require.Less(t, held(c), 100<<10)
+			require.Less(t, c.Held(), 100<<10)
 		})
 	}
 }
@@ -266,37 +255,27 @@ func TestCloseBesideWrite(t *testing.T) {
 // chance only: a Write has let the lock go between two system calls.
 func TestCloseBetweenSystemCalls(t *testing.T) {
 	t.Parallel()
-	between := func(c *conn, in bool) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.writing = in
+	closedBetween := func(p *peer, c *conn, r *recorder, end func(), code int) {
+		c.BeginWrite()
+		c.LetGo()
+		end()
+		settle(t, func() bool {
+			c.TakeBack()
+			defer c.LetGo()
+			return c.Cause() != nil
+		}, "the connection ends")
+		c.TakeBack()
+		_, err := c.Room(transport.MessageText)
+		require.ErrorIs(t, err, net.ErrClosed)
+		c.EndWrite()
+		p.expectClose(code)
+		p.nc.Close()
+		wait(t, r.closed)
 	}
-	m := []transport.Message{{Type: transport.MessageText, Data: []byte("late")}}
-
-	p, c, r := pair(t, "bare", nil)
-	between(c, true)
-	require.NoError(t, c.Close(4001, ""))
-	between(c, false)
-	_, err := c.Write(m) // the next turn of the same Write
-	require.ErrorIs(t, err, net.ErrClosed)
-	p.expectClose(4001)
-	p.nc.Close()
-	wait(t, r.closed)
-
-	p, c, r = pair(t, "bare", nil)
-	between(c, true)
-	p.send(fin|opClose, "\x0f\xa2")
-	settle(t, func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.settled != nil
-	}, "the reader waits for the Write")
-	between(c, false)
-	_, err = c.Write(m)
-	require.ErrorIs(t, err, net.ErrClosed)
-	p.expectClose(4002)
-	p.nc.Close()
-	wait(t, r.closed)
+	p, c, r := pair(t, kinds[0], nil)
+	closedBetween(p, c, r, func() { require.NoError(t, c.Close(4001, "")) }, 4001)
+	p, c, r = pair(t, kinds[0], nil)
+	closedBetween(p, c, r, func() { p.send(fin|opClose, "\x0f\xa2") }, 4002)
 }
 
 // TestGoroutines: an idle connection has one goroutine.
@@ -342,7 +321,7 @@ func readers() int { return strings.Count(stacks(), "gobwas.(*conn).read(") }
 
 func others() int {
 	s := stacks()
-	return strings.Count(s, "gobwas.(*conn).waiter(") + strings.Count(s, "gobwas.(*Transport).serveConn(") + strings.Count(s, "net/http.(*conn).serve(")
+	return strings.Count(s, "duplex.(*Conn).waiter(") + strings.Count(s, "gobwas.(*Transport).serveConn(") + strings.Count(s, "net/http.(*conn).serve(")
 }
 
 // settle waits until f holds: goroutines end a moment after what they have done is

@@ -24,8 +24,8 @@ func (t *Transport) Dial(ctx context.Context, rawURL string, cfg *transport.Dial
 	var ws *websocket.Conn
 	var s *socket
 	var deflate bool
-	_, err := upgrade.Dial(ctx, t.Name(), rawURL, cfg, t.opts.HandshakeTimeout, func(nc net.Conn, u *url.URL) (err error) {
-		s = &socket{Conn: nc, left: t.opts.MaxHeaderBytes}
+	_, err := upgrade.Dial(ctx, t.Name(), rawURL, cfg, t.limits.HandshakeTimeout, func(nc net.Conn, u *url.URL) (err error) {
+		s = &socket{Conn: nc, left: t.limits.MaxHeaderBytes}
 		ws, deflate, err = t.request(ctx, s, u, cfg)
 		return err
 	})
@@ -55,7 +55,7 @@ func (t *Transport) request(ctx context.Context, s *socket, u *url.URL, cfg *tra
 	case resp != nil && resp.StatusCode != http.StatusSwitchingProtocols:
 		return nil, false, upgrade.ReadRefusal(resp)
 	case err != nil && s.left <= 0:
-		return nil, false, fmt.Errorf("answer is over the limit of %d bytes", t.opts.MaxHeaderBytes)
+		return nil, false, fmt.Errorf("answer is over the limit of %d bytes", t.limits.MaxHeaderBytes)
 	case errors.Is(err, websocket.ErrBadHandshake):
 		return nil, false, fmt.Errorf("%w: Upgrade, Connection or Sec-WebSocket-Accept of the answer is not what it must be", err)
 	case err != nil:

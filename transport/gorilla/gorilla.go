@@ -81,10 +81,10 @@ package gorilla
 import (
 	"compress/flate"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/internal/duplex"
 )
 
 // Options are the settings of a Transport. For each duration and size 0 means the
@@ -151,7 +151,10 @@ type Compression struct {
 }
 
 // Transport is the gorilla transport. It is immutable and safe for concurrent use.
-type Transport struct{ opts Options }
+type Transport struct {
+	opts   Options
+	limits duplex.Limits // what opts says of them, with defaults
+}
 
 var (
 	_ transport.Transport = (*Transport)(nil)
@@ -165,15 +168,6 @@ func New(opts *Options) *Transport {
 	if opts != nil {
 		o = *opts
 	}
-	def(&o.MaxMessageSize, 64<<10, math.MaxInt)
-	def(&o.HandshakeTimeout, 10*time.Second, 10*time.Second)
-	def(&o.MaxHeaderBytes, 8<<10, 8<<10)
-	def(&o.MessageTimeout, 30*time.Second, 0)
-	def(&o.WriteTimeout, 10*time.Second, 0)
-	def(&o.CloseTimeout, 5*time.Second, 5*time.Second)
-	def(&o.PingInterval, 25*time.Second, 0)
-	def(&o.PongTimeout, 10*time.Second, 10*time.Second)
-	def(&o.NotSentLowat, 16<<10, 0)
 	if o.Compression != nil {
 		c := *o.Compression
 		if c.Level < flate.HuffmanOnly || c.Level > flate.BestCompression {
@@ -182,20 +176,21 @@ func New(opts *Options) *Transport {
 		if c.Level == 0 {
 			c.Level = flate.BestSpeed
 		}
-		def(&c.Threshold, 512, 0)
+		duplex.Default(&c.Threshold, 512, 0)
 		o.Compression = &c
 	}
-	return &Transport{opts: o}
-}
-
-// def sets a field that is 0 to its default, and one that is negative to off.
-func def[T int | time.Duration](field *T, standard, off T) {
-	switch {
-	case *field == 0:
-		*field = standard
-	case *field < 0:
-		*field = off
-	}
+	return &Transport{opts: o, limits: duplex.Limits{
+		Name:             "gorilla",
+		MaxMessageSize:   o.MaxMessageSize,
+		HandshakeTimeout: o.HandshakeTimeout,
+		MaxHeaderBytes:   o.MaxHeaderBytes,
+		MessageTimeout:   o.MessageTimeout,
+		WriteTimeout:     o.WriteTimeout,
+		CloseTimeout:     o.CloseTimeout,
+		PingInterval:     o.PingInterval,
+		PongTimeout:      o.PongTimeout,
+		NotSentLowat:     o.NotSentLowat,
+	}.WithDefaults()}
 }
 
 // Name returns "gorilla".

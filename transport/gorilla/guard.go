@@ -5,25 +5,12 @@ import (
 	"math"
 
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/internal/duplex"
 )
 
-// violation is a rule that the peer broke, and the status that it is told.
-type violation struct {
-	status transport.StatusCode
-	text   string
-}
-
-func (v *violation) Error() string { return v.text }
-
 var (
-	errReservedLength = &violation{transport.StatusProtocolError, "64-bit frame length has its highest bit set"}
-	errLongLength     = &violation{transport.StatusProtocolError, "frame length is not in its shortest form"}
-	errCloseLength    = &violation{transport.StatusProtocolError, "close frame has a body of one byte"}
-	errRSV1           = &violation{transport.StatusProtocolError, "frame that can't be compressed says that it is"}
-	errText           = &violation{transport.StatusInvalidPayloadData, "text message is not UTF-8"}
-	errReason         = &violation{transport.StatusInvalidPayloadData, "close reason is not UTF-8"}
-	errDeflate        = &violation{transport.StatusInvalidPayloadData, "compressed message does not inflate"}
-	errTooBig         = &violation{transport.StatusMessageTooBig, transport.ErrMessageTooBig.Error()}
+	errRSV1    = &duplex.Violation{Status: transport.StatusProtocolError, Text: "frame that can't be compressed says that it is"}
+	errDeflate = &duplex.Violation{Status: transport.StatusInvalidPayloadData, Text: "compressed message does not inflate"}
 )
 
 // guard follows the headers of the frames that are on their way to gorilla. It knows
@@ -84,7 +71,7 @@ func (g *guard) header() error {
 	size, length := 2, uint64(g.head[1]&0x7f)
 	switch {
 	case g.n == 2 && op == 8 && length == 1:
-		return errCloseLength
+		return duplex.ErrCloseLength
 	case g.n == 2 && g.deflate && g.head[0]&0x40 != 0 && (op == 0 || op >= 8):
 		return errRSV1
 	}
@@ -92,15 +79,15 @@ func (g *guard) header() error {
 	case 126:
 		size += 2
 		if length = uint64(binary.BigEndian.Uint16(g.head[2:])); g.n == size && length < 126 {
-			return errLongLength
+			return duplex.ErrLongLength
 		}
 	case 127:
 		size += 8
 		switch length = binary.BigEndian.Uint64(g.head[2:]); {
 		case g.n == size && length > math.MaxInt64:
-			return errReservedLength
+			return duplex.ErrReservedLength
 		case g.n == size && length <= math.MaxUint16:
-			return errLongLength
+			return duplex.ErrLongLength
 		}
 	}
 	masked := g.head[1]&0x80 != 0

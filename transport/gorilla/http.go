@@ -16,7 +16,7 @@ import (
 // be within reach of http.NewResponseController: middleware that wraps the
 // ResponseWriter needs an Unwrap method.
 func (t *Transport) ServeHTTP(w http.ResponseWriter, r *http.Request, a transport.Acceptor) {
-	upgrade.Serve(w, r, t.Name(), t.opts.HandshakeTimeout, a, func(taken *upgrade.Taken) error {
+	upgrade.Serve(w, r, t.Name(), t.limits.HandshakeTimeout, a, func(taken *upgrade.Taken) error {
 		s := &socket{Conn: taken.Conn}
 		ws, deflate, err := t.answer(&handedOver{s: s, w: taken.Writer}, r, taken.Admission.SubProtocol())
 		if err == nil {
@@ -30,7 +30,7 @@ func (t *Transport) ServeHTTP(w http.ResponseWriter, r *http.Request, a transpor
 // must: the rest is decided already.
 func (t *Transport) answer(w http.ResponseWriter, r *http.Request, sub string) (ws *websocket.Conn, deflate bool, err error) {
 	u := websocket.Upgrader{
-		HandshakeTimeout: t.opts.HandshakeTimeout,
+		HandshakeTimeout: t.limits.HandshakeTimeout,
 		ReadBufferSize:   1, // gorilla takes the least that it can do with
 		WriteBufferSize:  writeBufferSize,
 		WriteBufferPool:  &writeBuffers,

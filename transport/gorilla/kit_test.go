@@ -30,8 +30,7 @@ func kitFactory(kind string, z *Compression) transporttest.Factory {
 			DialConfig: transport.DialConfig{TLS: clientTLS},
 			Cut: func(c transport.Conn) {
 				cc, _ := transport.As[*conn](c)
-				cc.awaitFlush()
-				cc.drop()
+				cc.Cut()
 			},
 		}
 		h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { tr.ServeHTTP(w, r, s.Acceptor) })

@@ -265,7 +265,8 @@ func TestCloseByUs(t *testing.T) {
 			require.NoError(t, p.echo.c.Close(4001, "bye"))
 			p.expect(opClose, []byte(closeBody(4001, "bye")))
 			p.send(fin|opText, "dropped")
-			p.send(fin|opPing, "dropped")
+			p.send(fin|opPing, "asked")
+			p.expect(opPong, []byte("asked")) // section 5.5.2: until the peer has closed
 			p.send(fin|opClose, answer)
 			if p.client {
 				p.expectEnd()

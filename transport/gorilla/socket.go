@@ -36,7 +36,7 @@ func (s *socket) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// Write implements net.Conn. Whoever makes gorilla write holds mu of the conn.
+// Write implements net.Conn. Whoever makes gorilla write is in a Write of the conn.
 func (s *socket) Write(p []byte) (int, error) {
 	switch c := s.c; {
 	case c == nil:
@@ -95,13 +95,14 @@ func (s *socket) headerEnd(p []byte) int {
 // readRaw gives gorilla the next bytes that the guard lets pass.
 func (c *conn) readRaw(p []byte) (int, error) {
 	for c.refused == nil {
-		if c.in.Len() == 0 {
-			c.refused = c.fill()
+		if c.In.Len() == 0 {
+			c.refused = c.Fill(c.guard.partial(), c.guard.ended)
+			c.guard.ended = false
 			continue
 		}
-		n := copy(p, c.in.Bytes())
+		n := copy(p, c.In.Bytes())
 		n, c.refused = c.guard.feed(p[:n])
-		c.in.Consume(n)
+		c.In.Consume(n)
 		if n > 0 {
 			return n, nil // what is sound may say more than what is not
 		}

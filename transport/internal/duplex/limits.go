@@ -1,0 +1,47 @@
+package duplex
+
+import (
+	"math"
+	"time"
+)
+
+// Limits are the settings that the engines have in common. What they mean stands at
+// the fields of each engine's Options.
+type Limits struct {
+	Name string // of the transport
+
+	MaxMessageSize   int
+	HandshakeTimeout time.Duration
+	MaxHeaderBytes   int
+	MessageTimeout   time.Duration
+	WriteTimeout     time.Duration
+	CloseTimeout     time.Duration
+	PingInterval     time.Duration
+	PongTimeout      time.Duration
+	NotSentLowat     int
+}
+
+// WithDefaults returns l with its defaults: for fields that are 0, and for negative ones
+// where there is no way to have none.
+func (l Limits) WithDefaults() Limits {
+	Default(&l.MaxMessageSize, 64<<10, math.MaxInt)
+	Default(&l.HandshakeTimeout, 10*time.Second, 10*time.Second)
+	Default(&l.MaxHeaderBytes, 8<<10, 8<<10)
+	Default(&l.MessageTimeout, 30*time.Second, 0)
+	Default(&l.WriteTimeout, 10*time.Second, 0)
+	Default(&l.CloseTimeout, 5*time.Second, 5*time.Second)
+	Default(&l.PingInterval, 25*time.Second, 0)
+	Default(&l.PongTimeout, 10*time.Second, 10*time.Second)
+	Default(&l.NotSentLowat, 16<<10, 0)
+	return l
+}
+
+// Default sets a field that is 0 to its default, and one that is negative to off.
+func Default[T int | time.Duration](field *T, standard, off T) {
+	switch {
+	case *field == 0:
+		*field = standard
+	case *field < 0:
+		*field = off
+	}
+}
