@@ -18,6 +18,8 @@
 // # Semantics
 //
 //   - Integers are written in the fewest bytes, floats in the width of their type.
+//   - An integer that its target can't hold is an error, which names the field: 300 or
+//     -1 for a uint8, 2^63 for an int64 or a float64.
 //   - A string is written as str, a []byte as bin; a string or []byte takes either.
 //     The bytes of a string are not examined: what is no UTF-8 travels as it is, and
 //     other languages refuse it.
@@ -47,12 +49,14 @@
 // the Go type of the element. A panic of the library, or of a value's own
 // UnmarshalMsgpack, becomes an error.
 //
+// Integers are not checked where a type decodes itself, and behind a pointer that an
+// interface held before. A type given to msgpack.Register is checked like others, and
+// a tag is read without the quotes and brackets that the library knows.
+//
 // These come from the library:
 //
-//   - An integer that its target is too narrow for is cut without an error, and a
-//     negative one in an unsigned target wraps.
 //   - A float32 takes no float 64, which is all that JavaScript and Python write: use
-//     float64 for what they send. That takes both, and integers up to 2^63.
+//     float64 for what they send. That takes both, and integers below 2^63.
 //   - Append of a value that contains itself does not end well: it exhausts the stack.
 //   - A struct that embeds a pointer to a struct costs one goroutine per type, once.
 //   - The tag option intern writes what other languages and Unmarshal do not read.
@@ -99,6 +103,8 @@ const (
 type Codec struct {
 	opts Options
 	tag  string // that names a field without a msgpack tag
+
+	plans sync.Map // reflect.Type to *plan
 }
 
 var _ codec.Codec = (*Codec)(nil)
@@ -190,6 +196,12 @@ func (c *Codec) Unmarshal(data []byte, v any) error {
 	if err := d.scan.run(data, c.opts.MaxDepth, c.opts.DisallowDuplicateKeys); err != nil {
 		d.put(data)
 		return fmt.Errorf("msgpackcodec: %w", err)
+	}
+	if d.scan.ints != (span{}) {
+		if err := c.fit(data, v, d.scan.ints); err != nil {
+			d.put(data)
+			return err
+		}
 	}
 	if err := c.decode(d, data, v); err != nil {
 		return err // and leave d: its Decoder may still be recording what it reads

@@ -32,14 +32,16 @@ type scanner struct {
 	exts   []extent
 	seen   map[key]struct{}
 	keys   int // how many maps were begun
+	ints   span
 }
 
 // maxKept is the number of elements up to which the scanner's memory is used again.
 const maxKept = 1024
 
-// run checks data and leaves the extents of its extensions in s.exts, in order.
+// run checks data and leaves the extents of its extensions in s.exts, in order, and
+// how far its integers reach in s.ints.
 func (s *scanner) run(data []byte, depth int, unique bool) error {
-	s.levels, s.exts, s.keys = s.levels[:0], s.exts[:0], 0
+	s.levels, s.exts, s.keys, s.ints = s.levels[:0], s.exts[:0], 0, span{}
 	if len(s.seen) > maxKept {
 		s.seen = nil // clearing takes as long as it was ever large
 	}
@@ -80,6 +82,10 @@ func (s *scanner) run(data []byte, depth int, unique bool) error {
 				l.object = s.keys
 			}
 			s.levels = append(s.levels, l)
+		case data[start] > 0x7f: // less is an integer that all numbers hold
+			if n, negative, ok := integer(data[start], data[pos:pos+int(h.size)]); ok {
+				s.ints.add(n, negative)
+			}
 		}
 		pos += int(h.size)
 		for len(s.levels) > 0 && s.levels[len(s.levels)-1].left == 0 {
