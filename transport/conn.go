@@ -55,7 +55,7 @@ type Receiver interface {
 	// transport reads no further until Receive returns, or until the receiver
 	// calls Yield on the Conn. m.Data is valid until Receive returns, in either
 	// case; whoever needs it longer copies it. The receiver may change the bytes
-	// of m.Data meanwhile. m.Head and m.Shared are empty.
+	// of m.Data meanwhile, and append to it. m.Head and m.Shared are empty.
 	Receive(m Message)
 
 	// Writable says that a Write that took less than all may be tried again. It

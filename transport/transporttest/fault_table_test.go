@@ -1,6 +1,7 @@
 package transporttest_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -126,6 +127,17 @@ func faults() []*fault {
 			yield: func(s *side) bool {
 				s.damage()
 				return s.Conn.Yield()
+			}},
+		{name: "Data with room that is the next message's", rule: "data-own",
+			receive: func(s *side, m transport.Message) {
+				n := len(m.Data)
+				room := append(bytes.Clone(m.Data), "next"...)
+				if s.flag && n > 0 {
+					room[0] ^= 1
+				}
+				m.Data = room[:n]
+				s.r.Receive(m)
+				s.flag = string(room[n:]) != "next"
 			}},
 		{name: "Receive on a goroutine for each message", rule: "one-receive",
 			receive: func(s *side, m transport.Message) {

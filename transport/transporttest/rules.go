@@ -11,6 +11,7 @@ const (
 	ruleShared          = "shared"
 	ruleWriteCopies     = "write-copies"
 	ruleDataValid       = "data-valid"
+	ruleDataOwn         = "data-own"
 	ruleOneReceive      = "one-receive"
 	ruleDuplex          = "duplex"
 	ruleBadType         = "bad-type"
@@ -95,6 +96,8 @@ func rules() []rule {
 			text: "Head and Data are the caller's again when Write returns: what it does to them then does not show."},
 		{name: ruleDataValid, run: dataValid,
 			text: "Data is valid until Receive returns, whatever comes in meanwhile."},
+		{name: ruleDataOwn, run: dataOwn,
+			text: "The receiver may change the bytes of Data and append to it, and no other message is harmed."},
 		{name: ruleOneReceive, run: oneReceive,
 			text: "Receive is called for one message at a time, unless the receiver yields."},
 		{name: ruleDuplex, run: duplex,

@@ -175,6 +175,20 @@ func dataValid(k *kit) {
 	}
 }
 
+func dataOwn(k *kit) {
+	for _, size := range []int{0, 30, 300, 5000} {
+		x, y := k.pair(hooks{}, hooks{scribbles: true, receive: func(_ *end, _ int, m transport.Message) {
+			room := m.Data[:cap(m.Data)]
+			for i := range room {
+				room[i] = '#'
+			}
+		}})
+		msgs := k.messages(20, func(i int) int { return size + i })
+		x.send(msgs...) // together, so that one read may bring several
+		y.expect(msgs)
+	}
+}
+
 func oneReceive(k *kit) {
 	h := k.hold()
 	x, y := k.pair(hooks{}, hooks{receive: func(_ *end, i int, _ transport.Message) {

@@ -101,7 +101,7 @@ func TestFewerFeatures(t *testing.T) {
 	defer close(stop)
 	pieces := &fault{receive: func(s *side, m transport.Message) {
 		half := len(m.Data) / 2
-		for _, p := range [][]byte{m.Data[:half], m.Data[half:]} {
+		for _, p := range [][]byte{m.Data[:half:half], m.Data[half:]} {
 			if len(p) > 0 {
 				s.r.Receive(transport.Message{Type: m.Type, Data: p})
 			}

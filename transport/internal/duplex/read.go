@@ -25,7 +25,8 @@ func (c *Conn) Deliver(t transport.MessageType, data []byte) bool {
 			c.engine.ReadOn() // the receiver has ended this goroutine
 		}
 	}()
-	c.recv.Receive(transport.Message{Type: t, Data: data})
+	// What lies behind data in the buffer is the next message's.
+	c.recv.Receive(transport.Message{Type: t, Data: data[:len(data):len(data)]})
 	returned = true
 	c.alive.Store(true)
 	return c.turn.CompareAndSwap(turn, turn+1)
