@@ -277,11 +277,13 @@ func WithConnectTimeout(d time.Duration) Option {
 // wants one, where the sub-protocol has heartbeats; 0 means none. What holds is the
 // larger of one side's promise and the other's wish. A client that is silent for twice as
 // long as was agreed is closed with 1008; any message of its counts as a sign of
-// life, and silence while a handler keeps the endpoint from reading is not held
-// against it. The default is 10 s both ways.
+// life once it is whole, and silence while a handler keeps the endpoint from reading is not
+// held against it. The default is 10 s both ways; it panics over 24 days, which wire
+// formats can't say.
 func WithHeartbeat(send, receive time.Duration) Option {
-	if send < 0 || receive < 0 {
-		panic("handler: WithHeartbeat must not be negative")
+	const most = 24 * 24 * time.Hour
+	if send < 0 || receive < 0 || send > most || receive > most {
+		panic("handler: WithHeartbeat must not be negative, nor over 24 days")
 	}
 	return option(func(c *config) { c.heartbeat = subprotocol.Heartbeat{Send: send, Receive: receive} })
 }
