@@ -230,6 +230,9 @@ func (e *Endpoint) Sessions() *Sessions { return &e.sessions }
 // When ctx ends earlier, what remains is closed without sending what is queued,
 // the contexts of those sessions end, and the error unwraps to that of ctx and
 // says how many there were. Shutdown can't be undone; a second one waits too.
+//
+// http.Server.Shutdown does not know of the sessions, because their connections
+// were taken over from it. Call it besides, after this one.
 func (e *Endpoint) Shutdown(ctx context.Context) error {
 	idle := e.sessions.shut()
 	e.stop()

@@ -89,8 +89,10 @@ func WithSubProtocols(s ...subprotocol.SubProtocol) Option {
 	return option(func(c *config) { c.subProtocols = append(c.subProtocols, s...) })
 }
 
-// WithCodecs says which codecs Session.Codec finds. The default is none.
-// The first one is for messages that name no content type. Several options add up.
+// WithCodecs says which codecs Session.Codec finds. The default is none, and then
+// typed handlers (Func and Do) answer every message that has something to decode or
+// to encode with an error. The first one is for messages that name no content type.
+// None may be nil. Several options add up.
 func WithCodecs(cs ...codec.Codec) Option {
 	return option(func(c *config) { c.codecs = append(c.codecs, cs...) })
 }

@@ -20,6 +20,10 @@
 //			),
 //		))
 //
+// With auth.Accept a handshake must show credentials, which a page in a browser can't
+// do but by a cookie or the URL. Where clients show them in their Connect, leave
+// WithAccept out or set [AuthOptions].ConnectLater.
+//
 // # Use
 //
 // The first one listed is outermost: it sees a message first and its error last, and
