@@ -128,7 +128,7 @@ func TestIntegersThatDoNotFit(t *testing.T) {
 		{new(int8), 128, "a int8 can't hold 128"},
 		{new(int64), huge, "a int64 can't hold 9223372036854775808"},
 		{new(uint64), uint64(math.MaxUint64), ""},
-		{new(uint64), math.MinInt64, "can't hold -9223372036854775808"},
+		{new(uint64), int64(math.MinInt64), "can't hold -9223372036854775808"},
 		{new(float64), huge - 1, ""},
 		{new(float64), huge, "a float64 can't hold 9223372036854775808"},
 		{new(float64), -1, ""},
@@ -179,7 +179,7 @@ func TestIntegersThatDoNotFit(t *testing.T) {
 		{new(others), m{"I": 0x7fff, "L": []int{300}, "M": m{"x": 300}, "N": 1}, ""},
 		{new(others), m{"I": 0x7fff, "N": 300}, `the field "N" can't hold 300`},
 		{new(others), m{"T": time.Unix(1<<40, 1), "P": time.Now(), "IP": netip.MustParseAddr("::1"), "R": []int{-1, 300}}, ""},
-		{new(signs), m{"F32": -5000000, "D": -1, "I64": -1, "I": math.MinInt64}, ""},
+		{new(signs), m{"F32": -5000000, "D": -1, "I64": -1, "I": math.MinInt32}, ""},
 		{new(signs), m{"F32": huge}, `the field "F32" can't hold`},
 		{new(signs), m{"F64": huge}, `the field "F64" can't hold`},
 		{new(signs), m{"D": huge}, `the field "D" can't hold`},
@@ -362,6 +362,86 @@ func TestNoFieldByAnInternedName(t *testing.T) {
 	}
 	data := "\x82\xa1S\xa3Num\xd5\x80\x00\x00\xcd\x01\x2c"
 	require.ErrorContains(t, msgpackcodec.New(nil).Unmarshal([]byte(data), new(interning)), "an extension for a name")
+}
+
+// tree8 and tree64 differ only in the width of their integers.
+type (
+	tree8 struct {
+		N    int8
+		P    *int8
+		Next *tree8          `json:"next"`
+		List []tree8         `msgpack:"list"`
+		Map  map[int8]*tree8 `json:"map"`
+		Deep [][]map[string]int8
+	}
+	tree64 struct {
+		N    int64
+		P    *int64
+		Next *tree64           `json:"next"`
+		List []tree64          `msgpack:"list"`
+		Map  map[int64]*tree64 `json:"map"`
+		Deep [][]map[string]int64
+	}
+)
+
+// What fits is the same in both widths, and what does not fit is in the wide one.
+func FuzzIntegers(f *testing.F) {
+	c := msgpackcodec.New(&msgpackcodec.Options{DisallowDuplicateKeys: true, MaxDepth: 100})
+	for _, seed := range []any{
+		m{"N": 1, "P": -1, "next": m{"N": 300}}, m{"list": []m{{"N": 128}}}, m{"map": map[int]any{-129: nil, 5: m{"N": 2}}},
+		m{"Deep": []any{[]any{m{"x": -5, "y": int64(1 << 40)}}}}, []any{1, nil, nil, nil, nil, []any{}}, m{"x": -1000},
+	} {
+		data, err := c.Append(nil, seed)
+		require.NoError(f, err)
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var narrow tree8
+		var wide tree64
+		narrowErr, wideErr := c.Unmarshal(data, &narrow), c.Unmarshal(data, &wide)
+		switch {
+		case narrowErr == nil && wideErr != nil:
+			t.Errorf("only the wide one is refused: %v", wideErr)
+		case narrowErr == nil:
+			var same tree64
+			sent, err := c.Append(nil, narrow)
+			require.NoError(t, err)
+			require.NoError(t, c.Unmarshal(sent, &same))
+			require.Equal(t, wide, same)
+		case wideErr == nil:
+			require.ErrorContains(t, narrowErr, "can't hold")
+			require.True(t, needsMore(reflect.ValueOf(wide)), "all of %+v fits", wide)
+		}
+	})
+}
+
+// needsMore reports whether an integer in v takes more than 8 bits.
+func needsMore(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Int64:
+		return v.Int() != int64(int8(v.Int()))
+	case reflect.Pointer:
+		return !v.IsNil() && needsMore(v.Elem())
+	case reflect.Struct:
+		for _, f := range v.Fields() {
+			if needsMore(f) {
+				return true
+			}
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			if needsMore(v.Index(i)) {
+				return true
+			}
+		}
+	case reflect.Map:
+		for _, k := range v.MapKeys() {
+			if needsMore(k) || needsMore(v.MapIndex(k)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 type wideStruct struct {
