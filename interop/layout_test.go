@@ -32,6 +32,8 @@ type rule struct {
 
 var rules = []rule{
 	{place(`codec|transport/internal/wire`), nil},
+	// Only tests import it, so it may be written like one.
+	{place(`transport/internal/enginetest`), []string{"transport", "transport/internal/...", "github.com/stretchr/testify/require"}},
 	{place(`transport/internal/[^/]+`), []string{"transport", "transport/internal/..."}},
 	{place(`transport`), []string{"transport/internal/..."}}, // parts of its own, for its implementations too
 	{place(`subprotocol`), []string{"transport"}},
@@ -115,7 +117,7 @@ func broken(pkgs map[string]*pkg) []string {
 			}
 			faults = append(faults, fmt.Sprintf("%s must not import %s", rel, imp))
 		}
-		if strings.HasSuffix(rel, "test") && rel != "handler/handlertest" {
+		if strings.HasSuffix(rel, "test") && rel != "handler/handlertest" && !strings.Contains(rel, "/internal/") {
 			for _, dep := range p.Deps {
 				d := pkgs[dep]
 				if d != nil && !d.Standard && !strings.HasPrefix(dep, module+"/") {

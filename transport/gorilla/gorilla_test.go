@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -131,71 +129,4 @@ func wait[T any](t testing.TB, ch <-chan T) (v T) {
 		require.Fail(t, "nothing came in 20 s")
 	}
 	return v
-}
-
-func TestEcho(t *testing.T) {
-	t.Parallel()
-	for _, kind := range kinds {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			tr := New(&Options{MaxMessageSize: 1 << 20})
-			servers := make(chan *patientEcho, 1)
-			url := serve(t, kind, tr, &acceptor{open: func(c transport.Conn) transport.Receiver {
-				e := newPatientEcho(c)
-				servers <- e
-				return e
-			}})
-			r := newRecorder()
-			c := dial(t, tr, url, r)
-			for _, size := range []int{0, 1, 125, 126, 127, 65535, 65536, 65537, 1 << 20} {
-				data := bytes.Repeat([]byte("abcdefg"), size/7+1)[:size]
-				n, err := c.Write([]transport.Message{{Type: transport.MessageText, Data: data}})
-				require.NoError(t, err)
-				if n == 0 {
-					wait(t, r.writable)
-					n, err = c.Write([]transport.Message{{Type: transport.MessageText, Data: data}})
-					require.NoError(t, err)
-				}
-				require.Equal(t, 1, n)
-				m := wait(t, r.got)
-				require.Equal(t, transport.MessageText, m.Type)
-				require.True(t, bytes.Equal(data, m.Data), fmt.Sprint(size))
-			}
-			rtt, err := c.(transport.Pinger).Ping(context.Background())
-			require.NoError(t, err)
-			require.Positive(t, rtt)
-			require.NoError(t, c.Close(4001, "bye"))
-			var end *transport.EndError
-			require.ErrorAs(t, wait(t, r.closed), &end)
-			require.Equal(t, transport.StatusCode(4001), end.Code)
-			require.Equal(t, &transport.CloseError{Code: 4001, Reason: "bye"}, wait(t, (<-servers).closed))
-		})
-	}
-}
-
-// A receiver may end the goroutine that calls it, as a failed test does.
-type goexit struct{ *recorder }
-
-func (g goexit) Receive(m transport.Message) {
-	g.recorder.Receive(m)
-	runtime.Goexit()
-}
-
-func TestReceiveEndsItsGoroutine(t *testing.T) {
-	t.Parallel()
-	tr := New(nil)
-	server := goexit{newRecorder()}
-	url := serve(t, "http", tr, &acceptor{open: func(transport.Conn) transport.Receiver { return server }})
-	r := newRecorder()
-	c := dial(t, tr, url, r)
-	for i := range 3 {
-		_, err := c.Write([]transport.Message{{Type: transport.MessageText, Data: fmt.Append(nil, i)}})
-		require.NoError(t, err)
-	}
-	for i := range 3 {
-		require.Equal(t, fmt.Sprint(i), string(wait(t, server.got).Data))
-	}
-	require.NoError(t, c.Close(transport.StatusNormalClosure, ""))
-	require.Equal(t, &transport.CloseError{Code: transport.StatusNormalClosure}, wait(t, server.closed))
-	wait(t, r.closed)
 }

@@ -1,4 +1,4 @@
-package gobwas
+package enginetest
 
 import (
 	"bufio"
@@ -13,15 +13,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/internal/duplex"
 )
 
 // pair is a server's conn, its recorder, and a raw peer of it.
-func pair(t *testing.T, kind string, opts *Options) (p *peer, c *conn, r *recorder) {
+func (e *Engine) pair(t *testing.T, kind string, opts *duplex.Limits) (p *peer, c Conn, r *recorder) {
 	t.Helper()
-	opened := make(chan *conn, 1)
+	opened := make(chan Conn, 1)
 	r = newRecorder()
-	url := serve(t, kind, New(opts), &acceptor{open: func(c transport.Conn) transport.Receiver {
-		opened <- c.(*conn)
+	url := e.serve(t, kind, opts, &acceptor{open: func(c transport.Conn) transport.Receiver {
+		opened <- c.(Conn)
 		return r
 	}})
 	nc := rawDial(t, url)
@@ -36,7 +37,7 @@ func pair(t *testing.T, kind string, opts *Options) (p *peer, c *conn, r *record
 
 // fillUp writes messages of size bytes until there is no room, and returns how many
 // were taken.
-func fillUp(t *testing.T, c *conn, size int) (taken int) {
+func fillUp(t *testing.T, c Conn, size int) (taken int) {
 	t.Helper()
 	m := []transport.Message{{Type: transport.MessageBinary, Data: pattern(size)}}
 	for range 1 << 16 {
@@ -51,17 +52,17 @@ func fillUp(t *testing.T, c *conn, size int) (taken int) {
 	return 0
 }
 
-// TestStalled: a peer that never reads costs little, gets Writable once it reads, and
+// testStalled: a peer that never reads costs little, gets Writable once it reads, and
 // then everything in order.
-func TestStalled(t *testing.T) {
+func (e *Engine) testStalled(t *testing.T) {
 	t.Parallel()
-	for _, kind := range kinds {
+	for _, kind := range e.Kinds {
 		if kind == "https-own" {
 			continue // blocks: it has no room while any message is under way, and then has again
 		}
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			p, c, r := pair(t, kind, nil)
+			p, c, r := e.pair(t, kind, nil)
 			const size = 16 << 10
 			taken := fillUp(t, c, size)
 			require.LessOrEqual(t, c.Held(), 2*size)
@@ -93,13 +94,51 @@ func (p *peer) finishOf(r *recorder) {
 	require.Equal(p.t, &transport.CloseError{Code: 1000}, wait(p.t, r.closed))
 }
 
-// TestStalledBatch: a batch is taken in part, and each message once.
-func TestStalledBatch(t *testing.T) {
+// testStalledDelayNobody: one goroutine writes to many peers that do not read, and in
+// between to one that does.
+func (e *Engine) testStalledDelayNobody(t *testing.T) {
 	t.Parallel()
-	for _, kind := range kinds {
+	for _, kind := range e.Kinds {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			p, c, r := pair(t, kind, nil)
+			var stalled []Conn
+			for range 2*runtime.GOMAXPROCS(0) + 4 {
+				_, c, _ := e.pair(t, kind, nil)
+				stalled = append(stalled, c)
+			}
+			p, c, r := e.pair(t, kind, nil)
+			shared := transport.NewShared(transport.MessageBinary, pattern(1<<20))
+			for i := range 20 {
+				for j, s := range stalled {
+					m := shared.Message(nil)
+					if j%2 == 0 {
+						m.Head = []byte("head")
+					}
+					_, err := s.Write([]transport.Message{m, {Type: transport.MessageText, Data: pattern(i)}})
+					require.NoError(t, err)
+				}
+				n, err := c.Write([]transport.Message{{Type: transport.MessageText, Data: pattern(i)}})
+				require.NoError(t, err)
+				if n == 0 {
+					wait(t, r.writable) // it blocks: the message before is still on its way
+					n, err = c.Write([]transport.Message{{Type: transport.MessageText, Data: pattern(i)}})
+					require.NoError(t, err)
+				}
+				require.Equal(t, 1, n)
+				p.expect(opText, pattern(i))
+			}
+			p.finishOf(r)
+		})
+	}
+}
+
+// testStalledBatch: a batch is taken in part, and each message once.
+func (e *Engine) testStalledBatch(t *testing.T) {
+	t.Parallel()
+	for _, kind := range e.Kinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			p, c, r := e.pair(t, kind, nil)
 			var batch []transport.Message
 			shared := transport.NewShared(transport.MessageText, pattern(70_000))
 			for i := range 1500 {
@@ -149,9 +188,9 @@ func TestStalledBatch(t *testing.T) {
 	}
 }
 
-// TestLargeCut: a message that was cut is intact when the peer reads, and the pong of
+// testLargeCut: a message that was cut is intact when the peer reads, and the pong of
 // a ping meanwhile comes behind it.
-func TestLargeCut(t *testing.T) {
+func (e *Engine) testLargeCut(t *testing.T) {
 	t.Parallel()
 	shared := transport.NewShared(transport.MessageBinary, pattern(4<<20))
 	for name, m := range map[string]transport.Message{
@@ -160,10 +199,10 @@ func TestLargeCut(t *testing.T) {
 		"shared":          shared.Message(nil),
 		"shared and head": shared.Message(pattern(100_000)),
 	} {
-		for _, kind := range kinds {
+		for _, kind := range e.Kinds {
 			t.Run(name+"/"+kind, func(t *testing.T) {
 				t.Parallel()
-				p, c, r := pair(t, kind, nil)
+				p, c, r := e.pair(t, kind, nil)
 				n, err := c.Write([]transport.Message{m, m})
 				require.NoError(t, err)
 				require.Equal(t, 1, n)
@@ -179,13 +218,13 @@ func TestLargeCut(t *testing.T) {
 	}
 }
 
-// TestPingFlood: a peer that pings and never reads costs a bounded number of pongs.
-func TestPingFlood(t *testing.T) {
+// testPingFlood: a peer that pings and never reads costs a bounded number of pongs.
+func (e *Engine) testPingFlood(t *testing.T) {
 	t.Parallel()
-	for _, kind := range kinds {
+	for _, kind := range e.Kinds {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			p, c, r := pair(t, kind, nil)
+			p, c, r := e.pair(t, kind, nil)
 			var flood []byte
 			for range 1000 {
 				flood = append(flood, frame(fin|opPing, pattern(125), true)...)
@@ -203,13 +242,13 @@ func TestPingFlood(t *testing.T) {
 	}
 }
 
-// TestCloseBesideWrite closes while batches are written: whatever Write took comes
+// testCloseBesideWrite closes while batches are written: whatever Write took comes
 // before the close frame, and the close frame comes.
-func TestCloseBesideWrite(t *testing.T) {
+func (e *Engine) testCloseBesideWrite(t *testing.T) {
 	t.Parallel()
 	for _, byPeer := range []bool{false, true} {
 		for range 100 {
-			p, c, r := pair(t, "bare", nil)
+			p, c, r := e.pair(t, e.Kinds[0], nil)
 			batch := make([]transport.Message, 200)
 			for i := range batch {
 				batch[i] = transport.Message{Type: transport.MessageBinary, Data: pattern(500)}
@@ -251,11 +290,11 @@ func TestCloseBesideWrite(t *testing.T) {
 	}
 }
 
-// TestCloseBetweenSystemCalls puts the close where TestCloseBesideWrite meets it by
+// testCloseBetweenSystemCalls puts the close where testCloseBesideWrite meets it by
 // chance only: a Write has let the lock go between two system calls.
-func TestCloseBetweenSystemCalls(t *testing.T) {
+func (e *Engine) testCloseBetweenSystemCalls(t *testing.T) {
 	t.Parallel()
-	closedBetween := func(p *peer, c *conn, r *recorder, end func(), code int) {
+	closedBetween := func(p *peer, c Conn, r *recorder, end func(), code int) {
 		c.BeginWrite()
 		c.LetGo()
 		end()
@@ -272,23 +311,23 @@ func TestCloseBetweenSystemCalls(t *testing.T) {
 		p.nc.Close()
 		wait(t, r.closed)
 	}
-	p, c, r := pair(t, kinds[0], nil)
+	p, c, r := e.pair(t, e.Kinds[0], nil)
 	closedBetween(p, c, r, func() { require.NoError(t, c.Close(4001, "")) }, 4001)
-	p, c, r = pair(t, kinds[0], nil)
+	p, c, r = e.pair(t, e.Kinds[0], nil)
 	closedBetween(p, c, r, func() { p.send(fin|opClose, "\x0f\xa2") }, 4002)
 }
 
-// TestGoroutines: an idle connection has one goroutine.
-func TestGoroutines(t *testing.T) {
+// testGoroutines: an idle connection has one goroutine.
+func (e *Engine) testGoroutines(t *testing.T) {
 	const conns = 50
-	for _, kind := range kinds {
+	for _, kind := range e.Kinds {
 		opened := make(chan *patientEcho, conns)
-		url := serve(t, kind, New(nil), &acceptor{open: func(c transport.Conn) transport.Receiver {
+		url := e.serve(t, kind, nil, &acceptor{open: func(c transport.Conn) transport.Receiver {
 			e := newPatientEcho(c)
 			opened <- e
 			return e
 		}})
-		settle(t, func() bool { return readers() == 0 }, "those of tests before")
+		settle(t, func() bool { return e.readers() == 0 }, "those of tests before")
 		var peers []*peer
 		for range conns {
 			nc := rawDial(t, url)
@@ -302,11 +341,11 @@ func TestGoroutines(t *testing.T) {
 			p.expect(opText, []byte("x"))
 			peers = append(peers, p)
 		}
-		settle(t, func() bool { return readers() == conns && others() == 0 }, kind)
+		settle(t, func() bool { return e.readers() == conns && others() == 0 }, kind)
 		for _, p := range peers {
 			p.finish()
 		}
-		settle(t, func() bool { return readers() == 0 }, kind)
+		settle(t, func() bool { return e.readers() == 0 }, kind)
 	}
 }
 
@@ -317,11 +356,11 @@ func stacks() string {
 
 // readers counts the goroutines that read for a connection, others those that do
 // anything else for one.
-func readers() int { return strings.Count(stacks(), "gobwas.(*conn).read(") }
+func (e *Engine) readers() int { return strings.Count(stacks(), e.Name+".(*conn).read(") }
 
 func others() int {
 	s := stacks()
-	return strings.Count(s, "duplex.(*Conn).waiter(") + strings.Count(s, "gobwas.(*Transport).serveConn(") + strings.Count(s, "net/http.(*conn).serve(")
+	return strings.Count(s, "duplex.(*Conn).waiter(") + strings.Count(s, ".(*Transport).serveConn(") + strings.Count(s, "net/http.(Conn).serve(")
 }
 
 // settle waits until f holds: goroutines end a moment after what they have done is
@@ -335,16 +374,16 @@ func settle(t *testing.T, f func() bool, name string) {
 	}
 }
 
-// TestYield hands the reader over: messages go on coming in order, and a Yield outside
+// testYield hands the reader over: messages go on coming in order, and a Yield outside
 // of Receive does nothing.
-func TestYield(t *testing.T) {
+func (e *Engine) testYield(t *testing.T) {
 	t.Parallel()
-	for _, kind := range kinds {
+	for _, kind := range e.Kinds {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			y := &yielding{entered: make(chan string, 10), yielded: make(chan struct{}, 10), release: make(chan struct{}), closed: make(chan error, 1)}
-			url := serve(t, kind, New(nil), &acceptor{open: func(c transport.Conn) transport.Receiver {
-				y.c = c.(*conn)
+			url := e.serve(t, kind, nil, &acceptor{open: func(c transport.Conn) transport.Receiver {
+				y.c = c.(Conn)
 				return y
 			}})
 			nc := rawDial(t, url)
@@ -383,7 +422,7 @@ func TestYield(t *testing.T) {
 
 // yielding yields in each Receive, goes on looking at its data, and stays.
 type yielding struct {
-	c       *conn
+	c       Conn
 	entered chan string
 	yielded chan struct{}
 	release chan struct{}
@@ -426,14 +465,14 @@ func (y *yielding) firsts() (all []string) {
 	return all
 }
 
-// TestPause: while paused nothing is delivered, and pings are answered until a message
+// testPause: while paused nothing is delivered, and pings are answered until a message
 // comes.
-func TestPause(t *testing.T) {
+func (e *Engine) testPause(t *testing.T) {
 	t.Parallel()
-	for _, kind := range kinds {
+	for _, kind := range e.Kinds {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			p, c, r := pair(t, kind, nil)
+			p, c, r := e.pair(t, kind, nil)
 			c.Pause()
 			c.Pause()
 			p.send(fin|opPing, "a")
@@ -458,10 +497,10 @@ func TestPause(t *testing.T) {
 	}
 }
 
-// TestPingContext: a Ping ends with its context or its connection.
-func TestPingContext(t *testing.T) {
+// testPingContext: a Ping ends with its context or its connection.
+func (e *Engine) testPingContext(t *testing.T) {
 	t.Parallel()
-	p, c, r := pair(t, "bare", nil)
+	p, c, r := e.pair(t, e.Kinds[0], nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 3)
 	go func() { _, err := c.Ping(ctx); done <- err }()

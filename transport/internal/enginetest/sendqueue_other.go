@@ -1,6 +1,6 @@
 //go:build !linux
 
-package gobwas
+package enginetest
 
 import (
 	"net"

@@ -1,4 +1,4 @@
-package gorilla
+package enginetest
 
 import (
 	"crypto/tls"

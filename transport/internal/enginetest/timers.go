@@ -1,8 +1,7 @@
-package gobwas
+package enginetest
 
 import (
 	"bufio"
-	"context"
 	"io"
 	"net"
 	"net/http"
@@ -12,28 +11,32 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/internal/duplex"
 )
 
 // inBubble runs f in a synctest bubble, where its time is nobody's, with a client of a
-// bare server over an in-memory connection. Writes on it wait for a reader.
-func inBubble(t *testing.T, opts Options, f func(t *testing.T, p *peer, c *conn, r *recorder)) {
+// server over an in-memory connection. Writes on it wait for a reader.
+func (e *Engine) inBubble(t *testing.T, limits duplex.Limits, f func(t *testing.T, p *peer, c Conn, r *recorder)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		ln := newPipeListener()
 		r := newRecorder()
-		opened := make(chan *conn, 1)
-		a := &counting{aborted: make(chan error, 1), open: func(c transport.Conn) transport.Receiver {
-			opened <- c.(*conn)
-			return r
-		}}
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan error, 1)
-		go func() { done <- New(&opts).Serve(ctx, ln, a) }()
-		nc := ln.dial()
+		opened := make(chan Conn, 1)
+		near, nc := net.Pipe()
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			request, err := http.ReadRequest(bufio.NewReader(near))
+			if err != nil {
+				return
+			}
+			e.New(&limits, nil).ServeHTTP(piped{near}, request, &acceptor{open: func(c transport.Conn) transport.Receiver {
+				opened <- c.(Conn)
+				return r
+			}})
+		}()
 		defer func() {
 			nc.Close()
-			cancel()
-			require.NoError(t, <-done)
+			<-served
 			synctest.Wait()
 			require.Empty(t, r.got, "all messages were looked at")
 		}()
@@ -54,13 +57,13 @@ func endOf(t *testing.T, r *recorder, start time.Time) (time.Duration, error) {
 	return time.Since(start), err
 }
 
-var timers = Options{PingInterval: 25 * time.Second, PongTimeout: 10 * time.Second, MessageTimeout: 30 * time.Second,
+var timers = duplex.Limits{PingInterval: 25 * time.Second, PongTimeout: 10 * time.Second, MessageTimeout: 30 * time.Second,
 	WriteTimeout: 7 * time.Second, CloseTimeout: 5 * time.Second}
 
-func TestKeepAlive(t *testing.T) {
+func (e *Engine) testKeepAlive(t *testing.T) {
 	t.Parallel()
 	t.Run("answered", func(t *testing.T) {
-		inBubble(t, timers, func(t *testing.T, p *peer, c *conn, r *recorder) {
+		e.inBubble(t, timers, func(t *testing.T, p *peer, c Conn, r *recorder) {
 			start := time.Now()
 			for i := range 10 {
 				f, err := p.next()
@@ -77,7 +80,7 @@ func TestKeepAlive(t *testing.T) {
 		})
 	})
 	t.Run("silent", func(t *testing.T) {
-		inBubble(t, timers, func(t *testing.T, p *peer, c *conn, r *recorder) {
+		e.inBubble(t, timers, func(t *testing.T, p *peer, c Conn, r *recorder) {
 			start := time.Now()
 			go func() { _, _ = io.Copy(io.Discard, p.br) }()
 			d, err := endOf(t, r, start)
@@ -86,7 +89,7 @@ func TestKeepAlive(t *testing.T) {
 		})
 	})
 	t.Run("vanished", func(t *testing.T) { // takes not even the ping
-		inBubble(t, timers, func(t *testing.T, p *peer, c *conn, r *recorder) {
+		e.inBubble(t, timers, func(t *testing.T, p *peer, c Conn, r *recorder) {
 			start := time.Now()
 			d, err := endOf(t, r, start)
 			require.ErrorIs(t, err, transport.ErrTimeout)
@@ -94,7 +97,7 @@ func TestKeepAlive(t *testing.T) {
 		})
 	})
 	t.Run("any sign of life", func(t *testing.T) {
-		inBubble(t, timers, func(t *testing.T, p *peer, c *conn, r *recorder) {
+		e.inBubble(t, timers, func(t *testing.T, p *peer, c Conn, r *recorder) {
 			go func() { _, _ = io.Copy(io.Discard, p.br) }()
 			for range 20 {
 				time.Sleep(9 * time.Second)
@@ -105,7 +108,7 @@ func TestKeepAlive(t *testing.T) {
 		})
 	})
 	t.Run("paused", func(t *testing.T) {
-		inBubble(t, timers, func(t *testing.T, p *peer, c *conn, r *recorder) {
+		e.inBubble(t, timers, func(t *testing.T, p *peer, c Conn, r *recorder) {
 			go func() { _, _ = io.Copy(io.Discard, p.br) }()
 			c.Pause()
 			p.send(fin|opText, "x")
@@ -122,40 +125,39 @@ func TestKeepAlive(t *testing.T) {
 	})
 }
 
-// TestKeepAliveInReceive: while Receive runs nothing is read, and that is not the
+// testKeepAliveInReceive: while Receive runs nothing is read, and that is not the
 // peer's silence.
-func TestKeepAliveInReceive(t *testing.T) {
+func (e *Engine) testKeepAliveInReceive(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		near, far := net.Pipe()
-		go func() { _, _ = io.Copy(io.Discard, far) }()
+	e.inBubble(t, timers, func(t *testing.T, p *peer, c Conn, r *recorder) {
+		go func() { _, _ = io.Copy(io.Discard, p.br) }()
 		release := make(chan struct{})
-		r := &holding{recorder: newRecorder(), release: release}
-		New(&timers).start(near, "", nil, false, frame(fin|opText, []byte("x"), true), func(transport.Conn) transport.Receiver { return r })
+		r.hold = release
+		p.send(fin|opText, "x")
 		time.Sleep(time.Hour)
 		require.Empty(t, r.closed)
 		close(release)
 		synctest.Wait()
 		require.Empty(t, r.closed)
 		require.ErrorIs(t, <-r.closed, transport.ErrTimeout)
-		far.Close()
 	})
 }
 
-// holding holds up each Receive.
-type holding struct {
-	*recorder
-	release chan struct{}
+// piped is the ResponseWriter of a request over an in-memory connection.
+type piped struct{ net.Conn }
+
+func (piped) Header() http.Header { return http.Header{} }
+func (piped) WriteHeader(int)     {}
+func (p piped) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return p.Conn, bufio.NewReadWriter(bufio.NewReader(p.Conn), bufio.NewWriter(p.Conn)), nil
 }
 
-func (h *holding) Receive(m transport.Message) { <-h.release }
-
-func TestMessageTimeout(t *testing.T) {
+func (e *Engine) testMessageTimeout(t *testing.T) {
 	t.Parallel()
 	quiet := timers
 	quiet.PingInterval = -1
 	t.Run("slow", func(t *testing.T) {
-		inBubble(t, timers, func(t *testing.T, p *peer, c *conn, r *recorder) {
+		e.inBubble(t, timers, func(t *testing.T, p *peer, c Conn, r *recorder) {
 			start := time.Now()
 			go func() { // answers pings, so that it is not silence that ends it
 				p.write([]byte{fin | opText})
@@ -175,7 +177,7 @@ func TestMessageTimeout(t *testing.T) {
 		})
 	})
 	t.Run("each message has its own time", func(t *testing.T) {
-		inBubble(t, quiet, func(t *testing.T, p *peer, c *conn, r *recorder) {
+		e.inBubble(t, quiet, func(t *testing.T, p *peer, c Conn, r *recorder) {
 			go func() { _, _ = io.Copy(io.Discard, p.br) }()
 			f := frame(fin|opText, pattern(100), true)
 			p.write(f[:50])
@@ -197,7 +199,7 @@ func TestMessageTimeout(t *testing.T) {
 		})
 	})
 	t.Run("a pause does not count", func(t *testing.T) {
-		inBubble(t, quiet, func(t *testing.T, p *peer, c *conn, r *recorder) {
+		e.inBubble(t, quiet, func(t *testing.T, p *peer, c Conn, r *recorder) {
 			go func() { _, _ = io.Copy(io.Discard, p.br) }()
 			f := frame(fin|opText, pattern(100), true)
 			p.write(f[:50])
@@ -221,7 +223,7 @@ func TestMessageTimeout(t *testing.T) {
 		})
 	})
 	t.Run("nothing begun", func(t *testing.T) {
-		inBubble(t, quiet, func(t *testing.T, p *peer, c *conn, r *recorder) {
+		e.inBubble(t, quiet, func(t *testing.T, p *peer, c Conn, r *recorder) {
 			p.write(frame(fin|opText, pattern(10), true)[:3])
 			p.write(frame(fin|opText, pattern(10), true)[3:])
 			<-r.got
@@ -231,12 +233,12 @@ func TestMessageTimeout(t *testing.T) {
 	})
 }
 
-// TestWriteTimeout: a peer that takes nothing is given up, one that takes slowly is
+// testWriteTimeout: a peer that takes nothing is given up, one that takes slowly is
 // not, however long its message takes.
-func TestWriteTimeout(t *testing.T) {
+func (e *Engine) testWriteTimeout(t *testing.T) {
 	t.Parallel()
 	t.Run("nothing", func(t *testing.T) {
-		inBubble(t, timers, func(t *testing.T, p *peer, c *conn, r *recorder) {
+		e.inBubble(t, timers, func(t *testing.T, p *peer, c Conn, r *recorder) {
 			start := time.Now()
 			n, err := c.Write([]transport.Message{{Type: transport.MessageBinary, Data: pattern(100)}})
 			require.NoError(t, err)
@@ -251,7 +253,7 @@ func TestWriteTimeout(t *testing.T) {
 		})
 	})
 	t.Run("slowly", func(t *testing.T) {
-		inBubble(t, timers, func(t *testing.T, p *peer, c *conn, r *recorder) {
+		e.inBubble(t, timers, func(t *testing.T, p *peer, c Conn, r *recorder) {
 			data := pattern(1 << 20)
 			n, err := c.Write([]transport.Message{{Type: transport.MessageBinary, Data: data}})
 			require.NoError(t, err)
@@ -272,10 +274,10 @@ func (s slowReader) Read(p []byte) (int, error) {
 	return s.Conn.Read(p[:min(len(p), 4000)])
 }
 
-func TestCloseTimeout(t *testing.T) {
+func (e *Engine) testCloseTimeout(t *testing.T) {
 	t.Parallel()
 	t.Run("stalled", func(t *testing.T) {
-		inBubble(t, timers, func(t *testing.T, p *peer, c *conn, r *recorder) {
+		e.inBubble(t, timers, func(t *testing.T, p *peer, c Conn, r *recorder) {
 			_, err := c.Write([]transport.Message{{Type: transport.MessageBinary, Data: pattern(100)}})
 			require.NoError(t, err)
 			start := time.Now()
@@ -287,7 +289,7 @@ func TestCloseTimeout(t *testing.T) {
 		})
 	})
 	t.Run("unanswered", func(t *testing.T) {
-		inBubble(t, timers, func(t *testing.T, p *peer, c *conn, r *recorder) {
+		e.inBubble(t, timers, func(t *testing.T, p *peer, c Conn, r *recorder) {
 			start := time.Now()
 			require.NoError(t, c.Close(1000, "bye"))
 			p.expectClose(1000)
@@ -298,7 +300,7 @@ func TestCloseTimeout(t *testing.T) {
 	t.Run("half a message", func(t *testing.T) { // whose time ends before CloseTimeout
 		opts := timers
 		opts.MessageTimeout, opts.CloseTimeout = 2*time.Second, 6*time.Second
-		inBubble(t, opts, func(t *testing.T, p *peer, c *conn, r *recorder) {
+		e.inBubble(t, opts, func(t *testing.T, p *peer, c Conn, r *recorder) {
 			p.write(frame(fin|opText, pattern(100), true)[:50])
 			synctest.Wait()
 			start := time.Now()
