@@ -424,6 +424,7 @@ func TestMisusePanics(t *testing.T) {
 	sp := handler.WithSubProtocols(raw.New(nil))
 	named := raw.New(&raw.Options{Names: []string{"a"}})
 	for name, f := range map[string]func(){
+		"nil codec":        func() { handler.WithCodecs(nil) },
 		"no transport":     func() { handler.NewEndpoint(nil, h, sp) },
 		"no handler":       func() { handler.NewEndpoint(pipe.New(nil), nil, sp) },
 		"no sub-protocol":  func() { handler.NewEndpoint(pipe.New(nil), h) },

@@ -4,6 +4,7 @@ import (
 	"context"
 	"path"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,6 +95,9 @@ func WithSubProtocols(s ...subprotocol.SubProtocol) Option {
 // to encode with an error. The first one is for messages that name no content type.
 // None may be nil. Several options add up.
 func WithCodecs(cs ...codec.Codec) Option {
+	if slices.Contains(cs, nil) {
+		panic("handler: WithCodecs: nil")
+	}
 	return option(func(c *config) { c.codecs = append(c.codecs, cs...) })
 }
 

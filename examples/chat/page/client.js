@@ -1,7 +1,7 @@
 // A browser's client for v1.json.weft, see SPEC.md. The promises reject with the
 // error envelope, or with the close event of a connection that has ended.
 //
-//   const c = await connect("wss://example.com/ws", { header: [["token", "k7Rz"]] });
+//   const c = await connect("wss://example.com/ws", { header: [["authorization", "Bearer k7Rz"]] });
 //   const stop = c.subscribe("/topic/rooms/blue", (body, envelope) => …);
 //   c.send("/app/rooms/blue/say", { text: "hello" });
 //   const time = await c.request("/app/time");
@@ -10,7 +10,7 @@
 // onmessage takes what belongs to no subscription, errors too.
 export function connect(url, { header = [], every = 10000, onmessage = () => {}, onclose = () => {} } = {}) {
   let socket = new WebSocket(url, "v1.json.weft"), asked = new Map(), handlers = new Map(), next = 0, heard = 0, timer;
-  const put = (m) => socket.send(JSON.stringify(m));
+  const put = (m) => socket.send(JSON.stringify(m)), bytes = (b) => b && Uint8Array.from(atob(b), (c) => c.charCodeAt(0));
   const ask = (m) => new Promise((resolve, reject) => { asked.set(m.receipt = `${++next}`, { resolve, reject }); put(m); });
   const client = {
     send: (destination, body) => put({ type: "send", destination, body }),
@@ -27,7 +27,7 @@ export function connect(url, { header = [], every = 10000, onmessage = () => {},
     socket.onopen = () => put({ type: "connect", heartbeat: [every, every], header });
     socket.onclose = (e) => { clearInterval(timer); asked.forEach((a) => a.reject(e)); reject(e); onclose(e); };
     socket.onmessage = ({ data }) => {
-      const m = JSON.parse(data), answer = asked.get(m.receipt), body = "body" in m ? m.body : m.text ?? m.base64;
+      const m = JSON.parse(data), answer = asked.get(m.receipt), body = "body" in m ? m.body : m.text ?? bytes(m.base64);
       heard = Date.now(), asked.delete(m.receipt);
       if (answer) return m.type === "error" ? answer.reject(m) : answer.resolve(body);
       if (m.type === "heartbeat") return m.answer && put({ type: "heartbeat" });
