@@ -53,7 +53,7 @@ func (c *Codec) fit(data []byte, v any, found span) error {
 		}
 	}
 	p := c.plan(to.Type())
-	if found.within(p.common) {
+	if found.within(p.common) { // saves the walk
 		return nil
 	}
 	if _, m := p.root.walk(data, 0); m != nil {

@@ -90,7 +90,12 @@ type (
 		F64 float64
 		D   time.Duration
 	}
-	itself struct{ N uint8 }
+	itself    int8
+	itselfToo struct{ X uint8 }
+	ambiguous struct { // has no method of either
+		itself
+		itselfToo
+	}
 	others struct {
 		N  uint8
 		T  time.Time
@@ -105,9 +110,11 @@ type (
 
 func (i *itself) DecodeMsgpack(d *msgpack.Decoder) error {
 	n, err := d.DecodeInt64()
-	i.N = uint8(n >> 8)
+	*i = itself(n >> 8)
 	return err
 }
+
+func (*itselfToo) DecodeMsgpack(*msgpack.Decoder) error { return nil }
 
 type m = map[string]any
 
@@ -165,6 +172,8 @@ func TestIntegersThatDoNotFit(t *testing.T) {
 		{new(tagged), m{"j": 300}, `the field "j" can't hold 300`},
 		{new(tagged), m{"C": 300}, `the field "C" can't hold 300`},
 		{new(tagged), m{"N": 300, "J": 300, "D": 300, "E": 300, "other": 300, "-": 300, "xml": 300}, ""},
+		{new(plain), []int{1, 300}, "number of fields"},
+		{new(ambiguous), m{"X": 300}, ""},
 		{new(array), []any{"s", 300, 1}, `the field "N" can't hold 300`},
 		{new(array), []any{"s", 1, 300}, `the field "b" can't hold 300`},
 		{new(array), m{"b": 300}, `the field "b" can't hold 300`},
