@@ -93,7 +93,7 @@ type (
 	itself    int8
 	itselfToo struct{ X uint8 }
 	ambiguous struct { // has no method of either
-		itself
+		itself //nolint:unused // only its method matters
 		itselfToo
 	}
 	others struct {
