@@ -9,6 +9,7 @@ import (
 	"github.com/klauspost/compress/flate"
 	"github.com/weftws/weft/transport"
 	"github.com/weftws/weft/transport/internal/duplex"
+	"github.com/weftws/weft/transport/internal/upgrade"
 	"github.com/weftws/weft/transport/internal/wire"
 )
 
@@ -70,13 +71,13 @@ type agreement struct {
 
 func newAgreement(c *Compression, bits int, keepsSent, keepsRead bool) *agreement {
 	kind := deflaterKind(c.Level)
-	if bits >= minBits && bits < maxBits {
+	if bits >= upgrade.MinBits && bits < upgrade.MaxBits {
 		kind = deflaterKind(smallWindows + bits)
 	}
 	// What is shared has few forms (see transport.Shared): one fits all small windows, so
 	// that peers who ask for many sizes don't cost the others theirs.
-	form := min(kind, smallWindows+minBits)
-	return &agreement{kind, form, c.Threshold, keepsSent, keepsRead, 1 << maxBits}
+	form := min(kind, smallWindows+upgrade.MinBits)
+	return &agreement{kind, form, c.Threshold, keepsSent, keepsRead, 1 << upgrade.MaxBits}
 }
 
 // windows are what context takeover keeps for a connection.
@@ -111,7 +112,7 @@ const smallWindows = 10
 
 func (k deflaterKind) window() int {
 	if k < smallWindows {
-		return 1 << maxBits
+		return 1 << upgrade.MaxBits
 	}
 	return 1 << (k - smallWindows)
 }
@@ -124,7 +125,7 @@ type deflater struct {
 	most int
 }
 
-var deflaters [smallWindows + maxBits - flate.HuffmanOnly]sync.Pool
+var deflaters [smallWindows + upgrade.MaxBits - flate.HuffmanOnly]sync.Pool
 
 func (k deflaterKind) pool() *sync.Pool { return &deflaters[k-flate.HuffmanOnly] }
 

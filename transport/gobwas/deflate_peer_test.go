@@ -135,7 +135,7 @@ func onBothCompressed(t *testing.T, opts Options, f func(t *testing.T, open func
 		f(t, func(t testing.TB) *peer {
 			var e *patientEcho
 			answer := tr.opts.Compression.offer()
-			answer.clientLimit = false
+			answer.ClientLimit = false
 			p, _, err := dialAnswered(t, tr, answer.String(), func(c transport.Conn) transport.Receiver {
 				e = newPatientEcho(c)
 				return e

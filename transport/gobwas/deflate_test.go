@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/weftws/weft/transport"
 	"github.com/weftws/weft/transport/internal/duplex"
+	"github.com/weftws/weft/transport/internal/upgrade"
 	"github.com/weftws/weft/transport/internal/wire"
 )
 
@@ -87,7 +88,7 @@ func TestIdleKeeps(t *testing.T) {
 			require.Nil(t, d.msg)
 			require.Equal(t, takeover, d.windows != nil)
 			if takeover {
-				require.Equal(t, 1<<maxBits, cap(d.windows.received.b))
+				require.Equal(t, 1<<upgrade.MaxBits, cap(d.windows.received.b))
 				require.Equal(t, sentWindow, cap(d.windows.sent.b))
 			}
 		})
@@ -169,7 +170,7 @@ func TestManyFinals(t *testing.T) { // alone, since it counts what is allocated
 	before := totalAlloc()
 	for range 10 {
 		d := parser{limit: 1 << 20, state: ws.StateServerSide, deflate: newAgreement(&Compression{}, 0, false, true)}
-		d.windows = &windows{received: window{b: noise(1 << maxBits), size: 1 << maxBits}}
+		d.windows = &windows{received: window{b: noise(1 << upgrade.MaxBits), size: 1 << upgrade.MaxBits}}
 		require.NoError(t, feedFragments(&d, payload, 0))
 		require.Equal(t, "a", string(d.msg))
 	}
@@ -278,7 +279,7 @@ func TestSharedWindows(t *testing.T) {
 	s := transport.NewShared(transport.MessageText, data)
 	m := s.Message(nil)
 	var forms [][]byte
-	for bits := minBits; bits <= maxBits; bits++ {
+	for bits := upgrade.MinBits; bits <= upgrade.MaxBits; bits++ {
 		c := &conn{}
 		c.dec.deflate = newAgreement((&Compression{}).withDefaults(), bits, false, false)
 		form := c.form(&m)

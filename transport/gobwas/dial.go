@@ -51,8 +51,8 @@ func (t *Transport) request(nc net.Conn, u *url.URL, cfg *transport.DialConfig) 
 		limited.seen = new(bytes.Buffer)
 		offer := z.offer()
 		d.Extensions = append(d.Extensions, wsflate.Parameters{
-			ServerNoContextTakeover: offer.serverNoTakeover,
-			ClientNoContextTakeover: offer.clientNoTakeover,
+			ServerNoContextTakeover: offer.ServerNoTakeover,
+			ClientNoContextTakeover: offer.ClientNoTakeover,
 			ClientMaxWindowBits:     1, // means without a value
 		}.Option())
 	}
@@ -72,7 +72,7 @@ func (t *Transport) request(nc net.Conn, u *url.URL, cfg *transport.DialConfig) 
 	}
 	if limited.seen != nil {
 		// ws.Dialer has checked the name; it does not tell what was repeated.
-		agreed, err = t.opts.checkAnswer(headerLines(limited.seen.Bytes(), extensionsHeader))
+		agreed, err = t.opts.checkAnswer(headerLines(limited.seen.Bytes(), upgrade.ExtensionsHeader))
 		if err != nil {
 			return "", nil, nil, err
 		}

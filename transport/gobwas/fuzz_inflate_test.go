@@ -11,6 +11,7 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/stretchr/testify/require"
 	"github.com/weftws/weft/transport/internal/duplex"
+	"github.com/weftws/weft/transport/internal/upgrade"
 )
 
 // inflateAll gives the parser one compressed message in frames and pieces of any size and
@@ -111,22 +112,19 @@ func FuzzOffers(f *testing.F) {
 			require.Nil(t, a)
 			return
 		}
-		require.Contains(t, line, deflateName)
-		list, err := parseExtensions([]string{answer})
+		require.Contains(t, line, "permessage-deflate")
+		p, err := upgrade.Answer([]string{answer})
 		require.NoError(t, err)
-		require.Len(t, list, 1)
-		p, err := parseParams(list[0].params, true)
-		require.NoError(t, err)
-		require.Equal(t, p.serverNoTakeover, !a.keepsSent)
-		require.Equal(t, p.clientNoTakeover, !a.keepsRead)
+		require.Equal(t, p.ServerNoTakeover, !a.keepsSent)
+		require.Equal(t, p.ClientNoTakeover, !a.keepsRead)
 		if !takeover {
-			require.True(t, p.serverNoTakeover && p.clientNoTakeover)
+			require.True(t, p.ServerNoTakeover && p.ClientNoTakeover)
 		}
-		for _, name := range []string{serverMaxBits, clientMaxBits} {
+		for _, name := range []string{"server_max_window_bits", "client_max_window_bits"} {
 			require.True(t, !strings.Contains(answer, name) || strings.Contains(line, name))
 		}
-		if p.serverBits > 0 && p.serverBits < maxBits {
-			require.Equal(t, 1<<p.serverBits, a.kind.window())
+		if p.ServerBits > 0 && p.ServerBits < upgrade.MaxBits {
+			require.Equal(t, 1<<p.ServerBits, a.kind.window())
 		}
 	})
 }

@@ -18,7 +18,7 @@ import (
 func (t *Transport) ServeHTTP(w http.ResponseWriter, r *http.Request, a transport.Acceptor) {
 	upgrade.Serve(w, r, t.Name(), t.limits.HandshakeTimeout, a, func(taken *upgrade.Taken) error {
 		sub := taken.Admission.SubProtocol()
-		agreed, extensions := t.opts.negotiate(r.Header.Values(extensionsHeader))
+		agreed, extensions := t.opts.negotiate(r.Header.Values(upgrade.ExtensionsHeader))
 		if err := t.answer(taken.Conn, appendUpgrade(nil, r.Header.Get("Sec-WebSocket-Key"), sub, extensions)); err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func appendUpgrade(b []byte, key, subProtocol, extensions string) []byte {
 		b = append(append(b, "\r\nSec-WebSocket-Protocol: "...), subProtocol...)
 	}
 	if extensions != "" {
-		b = append(append(b, "\r\n"+extensionsHeader+": "...), extensions...)
+		b = append(append(b, "\r\n"+upgrade.ExtensionsHeader+": "...), extensions...)
 	}
 	return append(b, "\r\n\r\n"...)
 }

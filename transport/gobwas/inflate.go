@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/flate"
 	"github.com/weftws/weft/transport"
 	"github.com/weftws/weft/transport/internal/duplex"
+	"github.com/weftws/weft/transport/internal/upgrade"
 	"github.com/weftws/weft/transport/internal/wire"
 )
 
@@ -164,7 +165,7 @@ func (x *inflater) ended() (bool, error) {
 
 // window is what the next block may refer to.
 func (x *inflater) window() []byte {
-	msg, size := x.d.msg, 1<<maxBits
+	msg, size := x.d.msg, 1<<upgrade.MaxBits
 	if x.d.windows == nil || len(x.d.windows.received.b) == 0 || len(msg) >= size {
 		return msg[max(0, len(msg)-size):]
 	}

@@ -171,7 +171,7 @@ func (u *handshake) run(request []byte) error {
 		return refusal
 	}
 	if u.opts.Compression != nil {
-		u.offers = headerLines(request, extensionsHeader) // ws.Upgrader does not show it
+		u.offers = headerLines(request, upgrade.ExtensionsHeader) // ws.Upgrader does not show it
 	}
 	u.request = bytes.NewReader(request)
 	_, err := ws.Upgrader{
@@ -225,7 +225,7 @@ func (u *handshake) accept() (ws.HandshakeHeader, error) {
 	agreed, extensions := u.opts.negotiate(u.offers)
 	if agreed != nil {
 		u.agreed = agreed
-		header += extensionsHeader + ": " + extensions + "\r\n"
+		header += upgrade.ExtensionsHeader + ": " + extensions + "\r\n"
 	}
 	if header == "" {
 		return nil, nil

@@ -11,12 +11,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/internal/upgrade"
 )
 
 const packedBit = 0x40
 
-var abbreviations = strings.NewReplacer("pmd", deflateName, "snct", serverNoTakeover, "cnct", clientNoTakeover,
-	"smwb", serverMaxBits, "cmwb", clientMaxBits, "declined", "")
+var abbreviations = strings.NewReplacer("pmd", "permessage-deflate", "snct", "server_no_context_takeover", "cnct", "client_no_context_takeover",
+	"smwb", "server_max_window_bits", "cmwb", "client_max_window_bits", "declined", "")
 
 // TestOffers reads the table of the package's documentation and holds the code to it.
 func TestOffers(t *testing.T) {
@@ -250,7 +251,7 @@ func TestServerWindow(t *testing.T) {
 	t.Parallel()
 	url := serve(t, "bare", New(&Options{MaxMessageSize: 1 << 20, Compression: &Compression{}}),
 		&acceptor{open: func(c transport.Conn) transport.Receiver { return newPatientEcho(c) }})
-	for bits := minBits; bits < maxBits; bits++ {
+	for bits := upgrade.MinBits; bits < upgrade.MaxBits; bits++ {
 		p, answer := openOffering(t, url, fmt.Sprintf("permessage-deflate; server_max_window_bits=%d", bits))
 		require.Contains(t, answer, fmt.Sprintf("server_max_window_bits=%d", bits))
 		z := &packer{}

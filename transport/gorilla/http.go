@@ -45,7 +45,7 @@ func (t *Transport) answer(w http.ResponseWriter, r *http.Request, sub string) (
 	}}
 	if t.opts.Compression != nil && acceptOffers(r.Header["Sec-Websocket-Extensions"]) {
 		u.EnableCompression = true
-		request.Header["Sec-Websocket-Extensions"] = []string{deflateName}
+		request.Header["Sec-Websocket-Extensions"] = []string{"permessage-deflate"}
 	}
 	var header http.Header
 	if sub != "" {

@@ -390,7 +390,7 @@ func (e *Engine) testBadAnswers(t *testing.T) {
 		"HTTP/1.0":               {strings.Replace(head, "HTTP/1.1", "HTTP/1.0", 1) + "\r\n", "HTTP"},
 		"unoffered sub-protocol": {head + "Sec-WebSocket-Protocol: other\r\n\r\n", "protocol"},
 		"unoffered extension":    {head + "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n", "handshake"},
-		"other extension":        {head + "Sec-WebSocket-Extensions: x\r\n\r\n", "extensions"},
+		"other extension":        {head + "Sec-WebSocket-Extensions: x\r\n\r\n", "extension"},
 		"redirect":               {"HTTP/1.1 302 Found\r\nLocation: ws://x/\r\nContent-Length: 0\r\n\r\n", "302"},
 		"page":                   {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "200"},
 	}
