@@ -1,13 +1,10 @@
 package gobwas
 
 import (
-	"bufio"
 	"context"
-	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,37 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/weftws/weft/transport"
 )
-
-// rawDial connects to a server of serve, with TLS where its URL asks for it.
-func rawDial(t testing.TB, url string) net.Conn {
-	t.Helper()
-	var nc net.Conn
-	var err error
-	if strings.HasPrefix(url, "wss") {
-		nc, err = tls.Dial("tcp", hostOf(url), clientTLS)
-	} else {
-		nc, err = net.Dial("tcp", hostOf(url))
-	}
-	require.NoError(t, err)
-	t.Cleanup(func() { nc.Close() })
-	_ = nc.SetDeadline(time.Now().Add(30 * time.Second))
-	return nc
-}
-
-// answerTo sends a request and reads the answer with its body.
-func answerTo(t testing.TB, url, request string) (*http.Response, string) {
-	t.Helper()
-	nc := rawDial(t, url)
-	go func() { _, _ = io.WriteString(nc, request) }()
-	resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
-	require.NoError(t, err)
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		return resp, ""
-	}
-	body, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	return resp, string(body)
-}
 
 // TestSlowHeader: a header that never ends is answered in time, in the bubble's.
 func TestSlowHeader(t *testing.T) {
@@ -139,11 +105,4 @@ func TestAbortWhenClientVanishes(t *testing.T) {
 	require.NoError(t, wait(t, done))
 	require.Zero(t, a.opens.Load())
 	require.Empty(t, a.aborted)
-}
-
-func acceptOf(r *http.Request) string {
-	answer := appendUpgrade(nil, r.Header.Get("Sec-WebSocket-Key"), "", "")
-	_, rest, _ := strings.Cut(string(answer), "Accept: ")
-	accept, _, _ := strings.Cut(rest, "\r\n")
-	return accept
 }

@@ -28,3 +28,18 @@ func TestEngine(t *testing.T) {
 		},
 	})
 }
+
+// What the tests of this engine alone share with those of all.
+const upgradeRequest = enginetest.UpgradeRequest
+
+var (
+	frame     = enginetest.Frame
+	frameForm = enginetest.FrameForm
+	announce  = enginetest.Announce
+	rawDial   = enginetest.RawDial
+	answerTo  = enginetest.AnswerTo
+	acceptOf  = enginetest.AcceptOf
+	hostOf    = enginetest.HostOf
+	serverTLS = enginetest.ServerTLS
+	clientTLS = enginetest.ClientTLS
+)

@@ -3,11 +3,9 @@ package gorilla
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"sync"
 	"testing"
 	"time"
 
@@ -101,17 +99,6 @@ func serve(t testing.TB, kind string, tr *Transport, a transport.Acceptor) strin
 }
 
 var kinds = []string{"http", "https", "https-own"}
-
-var testCert = sync.OnceValue(func() tls.Certificate {
-	s := httptest.NewUnstartedServer(nil)
-	s.StartTLS()
-	defer s.Close()
-	return s.TLS.Certificates[0]
-})
-
-func serverTLS() *tls.Config { return &tls.Config{Certificates: []tls.Certificate{testCert()}} }
-
-var clientTLS = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // the test server's certificate is nobody's
 
 func dial(t testing.TB, tr *Transport, url string, r transport.Receiver, subs ...string) transport.Conn {
 	t.Helper()

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -26,54 +25,6 @@ const (
 	opClose, opPing, opPong      = 8, 9, 10
 	fin                     byte = 0x80
 )
-
-var testMask = [4]byte{0x37, 0xfa, 0x21, 0x3d}
-
-// frame encodes one frame in the shortest form.
-func frame(first byte, payload []byte, masked bool) []byte {
-	form := 1
-	switch {
-	case len(payload) > 65535:
-		form = 8
-	case len(payload) > 125:
-		form = 2
-	}
-	return frameForm(first, payload, masked, form)
-}
-
-// frameForm encodes one frame with a length of 1, 2 or 8 bytes.
-func frameForm(first byte, payload []byte, masked bool, form int) []byte {
-	b := append(make([]byte, 0, 14+len(payload)), announce(first, uint64(len(payload)), masked, form)...)
-	start := len(b)
-	b = append(b, payload...)
-	if masked {
-		for i := range payload {
-			b[start+i] ^= testMask[i%4]
-		}
-	}
-	return b
-}
-
-// announce encodes a frame header alone.
-func announce(first byte, n uint64, masked bool, form int) []byte {
-	var bit byte
-	if masked {
-		bit = 0x80
-	}
-	b := []byte{first}
-	switch form {
-	case 1:
-		b = append(b, bit|byte(n))
-	case 2:
-		b = binary.BigEndian.AppendUint16(append(b, bit|126), uint16(n))
-	case 8:
-		b = binary.BigEndian.AppendUint64(append(b, bit|127), n)
-	}
-	if masked {
-		b = append(b, testMask[:]...)
-	}
-	return b
-}
 
 // patientEcho sends back what comes and waits inside Receive for room.
 type patientEcho struct {
@@ -128,9 +79,6 @@ func onBothSides(t *testing.T, opts *Options, f func(t *testing.T, open func(t t
 	})
 }
 
-const upgradeRequest = "GET /chat HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-
 func serverSide(t testing.TB, tr *Transport) func(t testing.TB) *peer {
 	opened := make(chan *patientEcho, 1)
 	url := serve(t, "http", tr, &acceptor{open: func(c transport.Conn) transport.Receiver {
@@ -161,12 +109,6 @@ func serverSide(t testing.TB, tr *Transport) func(t testing.TB) *peer {
 		p.echo = wait(t, opened)
 		return p
 	}
-}
-
-func hostOf(url string) string {
-	_, rest, _ := strings.Cut(url, "://")
-	host, _, _ := strings.Cut(rest, "/")
-	return host
 }
 
 func dialerSide(t testing.TB, tr *Transport) func(t testing.TB) *peer {

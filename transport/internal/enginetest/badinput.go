@@ -21,15 +21,15 @@ import (
 	"github.com/weftws/weft/transport/internal/duplex"
 )
 
-// rawDial connects to a server of serve, with TLS where its URL asks for it.
-func rawDial(t testing.TB, url string) net.Conn {
+// RawDial connects to a server of serve, with TLS where its URL asks for it.
+func RawDial(t testing.TB, url string) net.Conn {
 	t.Helper()
 	var nc net.Conn
 	var err error
 	if strings.HasPrefix(url, "wss") {
-		nc, err = tls.Dial("tcp", hostOf(url), clientTLS)
+		nc, err = tls.Dial("tcp", HostOf(url), ClientTLS)
 	} else {
-		nc, err = net.Dial("tcp", hostOf(url))
+		nc, err = net.Dial("tcp", HostOf(url))
 	}
 	require.NoError(t, err)
 	t.Cleanup(func() { nc.Close() })
@@ -37,10 +37,10 @@ func rawDial(t testing.TB, url string) net.Conn {
 	return nc
 }
 
-// answerTo sends a request and reads the answer with its body.
-func answerTo(t testing.TB, url, request string) (*http.Response, string) {
+// AnswerTo sends a request and reads the answer with its body.
+func AnswerTo(t testing.TB, url, request string) (*http.Response, string) {
 	t.Helper()
-	nc := rawDial(t, url)
+	nc := RawDial(t, url)
 	go func() { _, _ = io.WriteString(nc, request) }()
 	resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
 	require.NoError(t, err)
@@ -52,15 +52,15 @@ func answerTo(t testing.TB, url, request string) (*http.Response, string) {
 	return resp, string(body)
 }
 
-// request is upgradeRequest with one line replaced, or added if old is "".
+// request is UpgradeRequest with one line replaced, or added if old is "".
 func request(old, new string) string {
 	if old == "" {
-		return strings.TrimSuffix(upgradeRequest, "\r\n") + new + "\r\n\r\n"
+		return strings.TrimSuffix(UpgradeRequest, "\r\n") + new + "\r\n\r\n"
 	}
-	if !strings.Contains(upgradeRequest, old) {
+	if !strings.Contains(UpgradeRequest, old) {
 		panic("no such line: " + old)
 	}
-	return strings.Replace(upgradeRequest, old, new, 1)
+	return strings.Replace(UpgradeRequest, old, new, 1)
 }
 
 func (e *Engine) testBadRequests(t *testing.T) {
@@ -70,7 +70,7 @@ func (e *Engine) testBadRequests(t *testing.T) {
 		request    string
 		http, bare int // status
 	}{
-		"good":                    {upgradeRequest, 101, 101},
+		"good":                    {UpgradeRequest, 101, 101},
 		"absolute URI":            {request("GET /chat", "GET http://127.0.0.1/chat?x=1"), 101, 101},
 		"more tokens":             {request("Connection: Upgrade", "Connection: keep-alive, upgrade"), 101, 101},
 		"any case":                {request("Upgrade: websocket", "uPGRADE: WebSocket"), 101, 101},
@@ -127,7 +127,7 @@ func (e *Engine) testBadRequests(t *testing.T) {
 					status = c.http
 				}
 				before := accepted.Load()
-				resp, body := answerTo(t, url, c.request)
+				resp, body := AnswerTo(t, url, c.request)
 				require.Equal(t, status, resp.StatusCode, "%s: %s", name, body)
 				switch status {
 				case 101:
@@ -164,12 +164,12 @@ func (e *Engine) testPipelined(t *testing.T) {
 			}})
 			for _, size := range []int{1, 100, 3000, 20_000} {
 				for _, cut := range []int{0, 3, 10} { // of the last frame, sent later
-					nc := rawDial(t, url)
+					nc := RawDial(t, url)
 					p := newPeer(t, nc, bufio.NewReader(nc), true)
 					data := pattern(size)
-					frames := append(frame(fin|opText, data, true), frame(fin|opPing, []byte("p"), true)...)
-					last := frame(fin|opBin, pattern(200), true)
-					b := append(append([]byte(upgradeRequest), frames...), last[:len(last)-cut]...)
+					frames := append(Frame(fin|opText, data, true), Frame(fin|opPing, []byte("p"), true)...)
+					last := Frame(fin|opBin, pattern(200), true)
+					b := append(append([]byte(UpgradeRequest), frames...), last[:len(last)-cut]...)
 					go func() { _, _ = nc.Write(b) }()
 					resp, err := http.ReadResponse(p.br, nil)
 					require.NoError(t, err)
@@ -215,7 +215,7 @@ func (e *Engine) testRefusedAccept(t *testing.T) {
 				"odd":       {500, "odd"},
 				"other":     {500, "Internal Server Error"},
 			} {
-				c, err := tr.Dial(context.Background(), url, &transport.DialConfig{SubProtocols: []string{offer}, TLS: clientTLS},
+				c, err := tr.Dial(context.Background(), url, &transport.DialConfig{SubProtocols: []string{offer}, TLS: ClientTLS},
 					func(transport.Conn) transport.Receiver { panic("opened") })
 				require.Nil(t, c)
 				var refusal *transport.Refusal
@@ -269,8 +269,8 @@ func (e *Engine) testHandshakeContext(t *testing.T) {
 				return "", h.Context.Err()
 			}}
 			// Long, so that it is not the timeout that ends the context.
-			nc := rawDial(t, e.serve(t, kind, &duplex.Limits{HandshakeTimeout: time.Hour}, a))
-			_, err := nc.Write([]byte(upgradeRequest))
+			nc := RawDial(t, e.serve(t, kind, &duplex.Limits{HandshakeTimeout: time.Hour}, a))
+			_, err := nc.Write([]byte(UpgradeRequest))
 			require.NoError(t, err)
 			wait(t, entered)
 			nc.Close()
@@ -323,20 +323,20 @@ func (e *Engine) testResponseWriters(t *testing.T) {
 	url := "ws://" + ln.Addr().String()
 
 	wrap.Store(func(w http.ResponseWriter) http.ResponseWriter { return wrapper{plain{wrapper{plain{w}}}} })
-	resp, _ := answerTo(t, url, upgradeRequest)
+	resp, _ := AnswerTo(t, url, UpgradeRequest)
 	require.Equal(t, 101, resp.StatusCode)
 	wait(t, opened)
 	require.Empty(t, a.aborted)
 
 	wrap.Store(func(w http.ResponseWriter) http.ResponseWriter { return plain{w} })
-	resp, body := answerTo(t, url, upgradeRequest)
+	resp, body := AnswerTo(t, url, UpgradeRequest)
 	require.Equal(t, 500, resp.StatusCode)
 	require.Contains(t, body, "Unwrap")
 	require.Error(t, wait(t, a.aborted))
 
 	wrap.Store(func(w http.ResponseWriter) http.ResponseWriter { return hijackable{w} })
-	nc := rawDial(t, url)
-	_, err = nc.Write([]byte(upgradeRequest))
+	nc := RawDial(t, url)
+	_, err = nc.Write([]byte(UpgradeRequest))
 	require.NoError(t, err)
 	got, err := io.ReadAll(nc)
 	require.NoError(t, err)
@@ -352,12 +352,12 @@ func (e *Engine) testHalfAMessage(t *testing.T) {
 	e.onBothSides(t, &duplex.Limits{MessageTimeout: 30 * time.Millisecond}, func(t *testing.T, open func(testing.TB) *peer) {
 		for name, half := range map[string]func(masked bool) []byte{
 			"one byte":       func(bool) []byte { return []byte{fin | opText} },
-			"header":         func(m bool) []byte { return announce(fin|opText, 100, m, 1) },
-			"half a payload": func(m bool) []byte { return frame(fin|opText, pattern(100), m)[:50] },
-			"half a ping":    func(m bool) []byte { return frame(fin|opPing, pattern(100), m)[:50] },
-			"a fragment":     func(m bool) []byte { return frame(opText, pattern(100), m) },
+			"header":         func(m bool) []byte { return Announce(fin|opText, 100, m, 1) },
+			"half a payload": func(m bool) []byte { return Frame(fin|opText, pattern(100), m)[:50] },
+			"half a ping":    func(m bool) []byte { return Frame(fin|opPing, pattern(100), m)[:50] },
+			"a fragment":     func(m bool) []byte { return Frame(opText, pattern(100), m) },
 			"behind a message": func(m bool) []byte {
-				return append(frame(fin|opPong, nil, m), frame(fin|opPing, pattern(100), m)[:50]...)
+				return append(Frame(fin|opPong, nil, m), Frame(fin|opPing, pattern(100), m)[:50]...)
 			},
 		} {
 			p := open(t)
@@ -410,7 +410,7 @@ func (e *Engine) testBadAnswers(t *testing.T) {
 			if err != nil {
 				return
 			}
-			_, _ = io.WriteString(nc, strings.Replace(c.answer, "ACCEPT", acceptOf(r), 1))
+			_, _ = io.WriteString(nc, strings.Replace(c.answer, "ACCEPT", AcceptOf(r), 1))
 		}()
 		conn, err := e.New(nil, nil).Dial(context.Background(), "ws://"+ln.Addr().String()+"/", &transport.DialConfig{SubProtocols: []string{"a", "b"}},
 			func(transport.Conn) transport.Receiver { panic("opened") })
@@ -421,7 +421,8 @@ func (e *Engine) testBadAnswers(t *testing.T) {
 	}
 }
 
-func acceptOf(r *http.Request) string {
+// AcceptOf is the Sec-WebSocket-Accept that r asks for.
+func AcceptOf(r *http.Request) string {
 	sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // the protocol's hash
 	return base64.StdEncoding.EncodeToString(sum[:])
 }

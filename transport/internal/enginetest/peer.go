@@ -29,8 +29,8 @@ const (
 
 var testMask = [4]byte{0x37, 0xfa, 0x21, 0x3d}
 
-// frame encodes one frame in the shortest form.
-func frame(first byte, payload []byte, masked bool) []byte {
+// Frame encodes one frame in the shortest form.
+func Frame(first byte, payload []byte, masked bool) []byte {
 	form := 1
 	switch {
 	case len(payload) > 65535:
@@ -38,12 +38,12 @@ func frame(first byte, payload []byte, masked bool) []byte {
 	case len(payload) > 125:
 		form = 2
 	}
-	return frameForm(first, payload, masked, form)
+	return FrameForm(first, payload, masked, form)
 }
 
-// frameForm encodes one frame with a length of 1, 2 or 8 bytes.
-func frameForm(first byte, payload []byte, masked bool, form int) []byte {
-	b := append(make([]byte, 0, 14+len(payload)), announce(first, uint64(len(payload)), masked, form)...)
+// FrameForm encodes one frame with a length of 1, 2 or 8 bytes.
+func FrameForm(first byte, payload []byte, masked bool, form int) []byte {
+	b := append(make([]byte, 0, 14+len(payload)), Announce(first, uint64(len(payload)), masked, form)...)
 	start := len(b)
 	b = append(b, payload...)
 	if masked {
@@ -54,8 +54,8 @@ func frameForm(first byte, payload []byte, masked bool, form int) []byte {
 	return b
 }
 
-// announce encodes a frame header alone.
-func announce(first byte, n uint64, masked bool, form int) []byte {
+// Announce encodes a frame header alone.
+func Announce(first byte, n uint64, masked bool, form int) []byte {
 	var bit byte
 	if masked {
 		bit = 0x80
@@ -127,7 +127,8 @@ func (e *Engine) onBothSides(t *testing.T, l *duplex.Limits, f func(t *testing.T
 	})
 }
 
-const upgradeRequest = "GET /chat HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+// UpgradeRequest is an opening handshake with the key of section 1.3.
+const UpgradeRequest = "GET /chat HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 
 func (e *Engine) serverSide(t testing.TB, l *duplex.Limits) func(t testing.TB) *peer {
@@ -137,14 +138,14 @@ func (e *Engine) serverSide(t testing.TB, l *duplex.Limits) func(t testing.TB) *
 		opened <- e
 		return e
 	}})
-	host := hostOf(url)
+	host := HostOf(url)
 	var mu sync.Mutex
 	return func(t testing.TB) *peer {
 		mu.Lock()
 		defer mu.Unlock()
 		nc, err := net.Dial("tcp", host)
 		require.NoError(t, err)
-		_, err = nc.Write([]byte(upgradeRequest))
+		_, err = nc.Write([]byte(UpgradeRequest))
 		require.NoError(t, err)
 		p := newPeer(t, nc, bufio.NewReader(nc), true)
 		resp, err := http.ReadResponse(p.br, nil)
@@ -157,7 +158,8 @@ func (e *Engine) serverSide(t testing.TB, l *duplex.Limits) func(t testing.TB) *
 	}
 }
 
-func hostOf(url string) string {
+// HostOf is the host and the port of url.
+func HostOf(url string) string {
 	_, rest, _ := strings.Cut(url, "://")
 	host, _, _ := strings.Cut(rest, "/")
 	return host
@@ -197,7 +199,7 @@ func acceptRaw(t testing.TB, nc net.Conn) *peer {
 	br := bufio.NewReader(nc)
 	if r, err := http.ReadRequest(br); err == nil {
 		fmt.Fprintf(nc, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
-			acceptOf(r))
+			AcceptOf(r))
 	}
 	return newPeer(t, nc, br, false)
 }
@@ -218,7 +220,7 @@ func (p *peer) write(b []byte) {
 // the opcode.
 func (p *peer) send(first byte, payload string) {
 	p.t.Helper()
-	p.write(frame(first, []byte(payload), p.client))
+	p.write(Frame(first, []byte(payload), p.client))
 }
 
 // sendMay writes what the other side may have stopped to take.

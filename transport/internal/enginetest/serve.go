@@ -81,7 +81,7 @@ func (e *Engine) serve(t testing.TB, kind string, l *duplex.Limits, a transport.
 	}
 	url := scheme + "://" + ln.Addr().String() + "/x?y=1"
 	if kind == "bare-tls" {
-		own = serverTLS()
+		own = ServerTLS()
 	}
 	tr := e.New(l, own)
 	if strings.HasPrefix(kind, "bare") {
@@ -93,7 +93,7 @@ func (e *Engine) serve(t testing.TB, kind string, l *duplex.Limits, a transport.
 	}
 	s := &http.Server{
 		Handler:   http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { tr.ServeHTTP(w, r, a) }),
-		TLSConfig: serverTLS(),
+		TLSConfig: ServerTLS(),
 		ErrorLog:  log.New(io.Discard, "", 0), // of handshakes that fail on purpose
 	}
 	done := make(chan struct{})
@@ -101,7 +101,7 @@ func (e *Engine) serve(t testing.TB, kind string, l *duplex.Limits, a transport.
 		defer close(done)
 		switch kind {
 		case "https":
-			_ = s.Serve(transport.NewTLSListener(ln, serverTLS()))
+			_ = s.Serve(transport.NewTLSListener(ln, ServerTLS()))
 		case "https-own":
 			_ = s.ServeTLS(ln, "", "")
 		default:
@@ -119,13 +119,15 @@ var testCert = sync.OnceValue(func() tls.Certificate {
 	return s.TLS.Certificates[0]
 })
 
-func serverTLS() *tls.Config { return &tls.Config{Certificates: []tls.Certificate{testCert()}} }
+// ServerTLS has a certificate that ClientTLS accepts.
+func ServerTLS() *tls.Config { return &tls.Config{Certificates: []tls.Certificate{testCert()}} }
 
-var clientTLS = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // the test server's certificate is nobody's
+// ClientTLS accepts every certificate.
+var ClientTLS = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // the test server's certificate is nobody's
 
 func dial(t testing.TB, tr transport.Dialer, url string, r transport.Receiver, subs ...string) transport.Conn {
 	t.Helper()
-	c, err := tr.Dial(context.Background(), url, &transport.DialConfig{SubProtocols: subs, TLS: clientTLS},
+	c, err := tr.Dial(context.Background(), url, &transport.DialConfig{SubProtocols: subs, TLS: ClientTLS},
 		func(transport.Conn) transport.Receiver { return r })
 	require.NoError(t, err)
 	return c

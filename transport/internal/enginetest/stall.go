@@ -25,8 +25,8 @@ func (e *Engine) pair(t *testing.T, kind string, opts *duplex.Limits) (p *peer, 
 		opened <- c.(Conn)
 		return r
 	}})
-	nc := rawDial(t, url)
-	_, err := nc.Write([]byte(upgradeRequest))
+	nc := RawDial(t, url)
+	_, err := nc.Write([]byte(UpgradeRequest))
 	require.NoError(t, err)
 	p = newPeer(t, nc, bufio.NewReader(nc), true)
 	resp, err := http.ReadResponse(p.br, nil)
@@ -227,7 +227,7 @@ func (e *Engine) testPingFlood(t *testing.T) {
 			p, c, r := e.pair(t, kind, nil)
 			var flood []byte
 			for range 1000 {
-				flood = append(flood, frame(fin|opPing, pattern(125), true)...)
+				flood = append(flood, Frame(fin|opPing, pattern(125), true)...)
 			}
 			for range 40 { // 5 MB of pongs
 				p.write(flood)
@@ -270,7 +270,7 @@ func (e *Engine) testCloseBesideWrite(t *testing.T) {
 				}
 			})
 			if byPeer {
-				wg.Go(func() { p.sendMay(frame(fin|opClose, []byte("\x03\xe8"), true)) })
+				wg.Go(func() { p.sendMay(Frame(fin|opClose, []byte("\x03\xe8"), true)) })
 			} else {
 				wg.Go(func() { _ = c.Close(1000, "") })
 			}
@@ -330,8 +330,8 @@ func (e *Engine) testGoroutines(t *testing.T) {
 		settle(t, func() bool { return e.readers() == 0 }, "those of tests before")
 		var peers []*peer
 		for range conns {
-			nc := rawDial(t, url)
-			_, err := nc.Write([]byte(upgradeRequest))
+			nc := RawDial(t, url)
+			_, err := nc.Write([]byte(UpgradeRequest))
 			require.NoError(t, err)
 			p := newPeer(t, nc, bufio.NewReader(nc), true)
 			_, err = http.ReadResponse(p.br, nil)
@@ -386,19 +386,19 @@ func (e *Engine) testYield(t *testing.T) {
 				y.c = c.(Conn)
 				return y
 			}})
-			nc := rawDial(t, url)
-			_, err := nc.Write([]byte(upgradeRequest))
+			nc := RawDial(t, url)
+			_, err := nc.Write([]byte(UpgradeRequest))
 			require.NoError(t, err)
 			p := newPeer(t, nc, bufio.NewReader(nc), true)
 			_, err = http.ReadResponse(p.br, nil)
 			require.NoError(t, err)
 			var b []byte
 			for _, s := range []string{"a", "b", "c"} { // in one segment, and so in one buffer
-				b = append(b, frame(fin|opText, []byte(s+string(pattern(100))), true)...)
+				b = append(b, Frame(fin|opText, []byte(s+string(pattern(100))), true)...)
 			}
-			p.write(append(b, frame(opText, []byte("d"+string(pattern(60))), true)...))
-			p.write(frame(fin|opPing, []byte("p"), true))
-			p.write(frame(fin|opCont, pattern(40), true))
+			p.write(append(b, Frame(opText, []byte("d"+string(pattern(60))), true)...))
+			p.write(Frame(fin|opPing, []byte("p"), true))
+			p.write(Frame(fin|opCont, pattern(40), true))
 			for _, s := range []string{"a", "b", "c"} {
 				require.Equal(t, s+string(pattern(100)), wait(t, y.entered))
 			}
@@ -408,7 +408,7 @@ func (e *Engine) testYield(t *testing.T) {
 				wait(t, y.yielded)
 			}
 			require.False(t, y.c.Yield(), "no Receive runs that has not yielded")
-			_, err = p.nc.Write(frame(fin|opClose, []byte("\x03\xe8"), true))
+			_, err = p.nc.Write(Frame(fin|opClose, []byte("\x03\xe8"), true))
 			require.NoError(t, err)
 			p.expectClose(1000)
 			p.nc.Close()
@@ -509,7 +509,7 @@ func (e *Engine) testPingContext(t *testing.T) {
 	require.Equal(t, byte(opPing), f.op)
 	cancel()
 	require.ErrorIs(t, wait(t, done), context.Canceled)
-	p.write(frame(fin|opPong, f.payload, true)) // too late, and harmless
+	p.write(Frame(fin|opPong, f.payload, true)) // too late, and harmless
 
 	for range 2 {
 		go func() { _, err := c.Ping(context.Background()); done <- err }()
@@ -518,7 +518,7 @@ func (e *Engine) testPingContext(t *testing.T) {
 	require.NoError(t, err)
 	f, err = p.next()
 	require.NoError(t, err)
-	p.write(frame(fin|opPong, f.payload, true)) // answers the earlier one too
+	p.write(Frame(fin|opPong, f.payload, true)) // answers the earlier one too
 	require.NoError(t, wait(t, done))
 	require.NoError(t, wait(t, done))
 	require.Positive(t, c.RoundTrip())

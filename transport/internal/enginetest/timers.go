@@ -40,7 +40,7 @@ func (e *Engine) inBubble(t *testing.T, limits duplex.Limits, f func(t *testing.
 			synctest.Wait()
 			require.Empty(t, r.got, "all messages were looked at")
 		}()
-		go func() { _, _ = nc.Write([]byte(upgradeRequest)) }()
+		go func() { _, _ = nc.Write([]byte(UpgradeRequest)) }()
 		br := bufio.NewReader(nc)
 		resp, err := http.ReadResponse(br, nil)
 		require.NoError(t, err)
@@ -71,7 +71,7 @@ func (e *Engine) testKeepAlive(t *testing.T) {
 				require.Equal(t, byte(opPing), f.op)
 				require.Equal(t, time.Duration(i+1)*25*time.Second, time.Since(start).Truncate(time.Second))
 				time.Sleep(time.Second)
-				p.write(frame(fin|opPong, f.payload, true))
+				p.write(Frame(fin|opPong, f.payload, true))
 				synctest.Wait()
 				require.Equal(t, time.Second, c.RoundTrip())
 				start = start.Add(time.Since(start) % time.Second)
@@ -161,7 +161,7 @@ func (e *Engine) testMessageTimeout(t *testing.T) {
 			start := time.Now()
 			go func() { // answers pings, so that it is not silence that ends it
 				p.write([]byte{fin | opText})
-				for _, b := range announce(0, 100, true, 1)[1:] {
+				for _, b := range Announce(0, 100, true, 1)[1:] {
 					time.Sleep(6 * time.Second)
 					_, _ = p.nc.Write([]byte{b})
 				}
@@ -179,7 +179,7 @@ func (e *Engine) testMessageTimeout(t *testing.T) {
 	t.Run("each message has its own time", func(t *testing.T) {
 		e.inBubble(t, quiet, func(t *testing.T, p *peer, c Conn, r *recorder) {
 			go func() { _, _ = io.Copy(io.Discard, p.br) }()
-			f := frame(fin|opText, pattern(100), true)
+			f := Frame(fin|opText, pattern(100), true)
 			p.write(f[:50])
 			for range 10 { // each write ends one message and begins the next
 				time.Sleep(20 * time.Second)
@@ -191,9 +191,9 @@ func (e *Engine) testMessageTimeout(t *testing.T) {
 			start := time.Now()
 			p.write(f[50:])
 			<-r.got
-			p.write(frame(opText, pattern(10), true))
+			p.write(Frame(opText, pattern(10), true))
 			time.Sleep(20 * time.Second)
-			p.write(frame(fin|opPing, nil, true))
+			p.write(Frame(fin|opPing, nil, true))
 			d, _ := endOf(t, r, start)
 			require.Less(t, d, 36*time.Second) // and CloseTimeout, for nobody answers
 		})
@@ -201,7 +201,7 @@ func (e *Engine) testMessageTimeout(t *testing.T) {
 	t.Run("a pause does not count", func(t *testing.T) {
 		e.inBubble(t, quiet, func(t *testing.T, p *peer, c Conn, r *recorder) {
 			go func() { _, _ = io.Copy(io.Discard, p.br) }()
-			f := frame(fin|opText, pattern(100), true)
+			f := Frame(fin|opText, pattern(100), true)
 			p.write(f[:50])
 			synctest.Wait()
 			c.Pause()
@@ -224,8 +224,8 @@ func (e *Engine) testMessageTimeout(t *testing.T) {
 	})
 	t.Run("nothing begun", func(t *testing.T) {
 		e.inBubble(t, quiet, func(t *testing.T, p *peer, c Conn, r *recorder) {
-			p.write(frame(fin|opText, pattern(10), true)[:3])
-			p.write(frame(fin|opText, pattern(10), true)[3:])
+			p.write(Frame(fin|opText, pattern(10), true)[:3])
+			p.write(Frame(fin|opText, pattern(10), true)[3:])
 			<-r.got
 			time.Sleep(time.Hour)
 			require.Empty(t, r.closed)
@@ -301,7 +301,7 @@ func (e *Engine) testCloseTimeout(t *testing.T) {
 		opts := timers
 		opts.MessageTimeout, opts.CloseTimeout = 2*time.Second, 6*time.Second
 		e.inBubble(t, opts, func(t *testing.T, p *peer, c Conn, r *recorder) {
-			p.write(frame(fin|opText, pattern(100), true)[:50])
+			p.write(Frame(fin|opText, pattern(100), true)[:50])
 			synctest.Wait()
 			start := time.Now()
 			_, err := c.Write([]transport.Message{{Type: transport.MessageBinary, Data: pattern(100)}})
