@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+)
+
+var fanoutScenario = &scenario{
+	name: "fanout",
+	what: "publications of 128 B to all subscribers",
+	how: "So many publications are made back to back; the next come when every reader has them. With one in flight each " +
+		"delivery is a system call for everybody; with 16 it shows who sends several in one. Latencies would measure the " +
+		"queue, so there are none. A row that lets its readers wait for stalled ones has failed.",
+	columns: []string{"server µs/delivery", "wall µs/delivery", "server CPU %", "client CPU %", "B/delivery"},
+	plans: func(b *bench) (plans []*plan) {
+		n, many := b.most(1000), b.most(5000)
+		cases := []fanout{{n, 1, false, 0}, {n, 16, false, 0}}
+		if b.full {
+			cases = append(cases, fanout{many, 1, false, 0}, fanout{many, 16, false, 0},
+				fanout{n, 16, true, 0}, fanout{n, 16, false, max(n/100, 1)})
+		}
+		for _, f := range cases {
+			p := &plan{name: f.String(), conns: f.subscribers}
+			for _, r := range b.rows {
+				if !r.mixed() && (!f.ownIDs || len(r.formOf(0).hello("1")) > 0) {
+					p.rows = append(p.rows, r)
+				}
+			}
+			p.prepare = func(ctx context.Context, b *bench, r *row) (*ready, error) { return f.prepare(ctx, b, r) }
+			plans = append(plans, p)
+		}
+		return plans
+	},
+}
+
+// fanout is a case.
+type fanout struct {
+	subscribers, inFlight int
+	ownIDs                bool // each subscriber has its own subscription id
+	stalled               int  // so many never read
+}
+
+func (f fanout) String() string {
+	s := fmt.Sprintf("%s, %d in flight", plural(f.subscribers, "subscriber"), f.inFlight)
+	if f.ownIDs {
+		s += ", all-different ids"
+	}
+	if f.stalled > 0 {
+		s += fmt.Sprintf(", %d stalled", f.stalled)
+	}
+	return s
+}
+
+// patience is how long readers wait for a publication before the row has failed.
+const patience = 5 * time.Second
+
+func (f fanout) prepare(ctx context.Context, b *bench, r *row) (*ready, error) {
+	id := sameID
+	if f.ownIDs {
+		id = ownID
+	}
+	return with(ctx, b, r, f.subscribers, id, func(s *server, cs conns) (*ready, error) {
+		if r.Kind == "echo" { // those without a hello have surely been registered when they answer
+			if err := cs.readyToEcho(ctx, 64); err != nil {
+				return nil, err
+			}
+		}
+		readers := cs[f.stalled:]
+		marks, err := readers.probe(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := f.publish(ctx, s, readers, marks, 20*time.Millisecond); err != nil { // warm
+			return nil, err
+		}
+		return &ready{measure: func(ctx context.Context, d time.Duration) ([]float64, error) {
+			publications := 0
+			received := readers.received()
+			u, err := meter(s, func() (err error) {
+				publications, err = f.publish(ctx, s, readers, marks, d)
+				return err
+			})
+			if err != nil {
+				if f.stalled > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+					return nil, errors.New("readers wait for those that do not read")
+				}
+				return nil, err
+			}
+			n := publications * len(readers)
+			return append(u.per(n), float64(readers.received()-received)/float64(n)), nil
+		}}, nil
+	})
+}
+
+// probe publishes once, and returns how many marks the delivery has.
+func (cs conns) probe(ctx context.Context, s *server) (marks int, err error) {
+	defer cs.deadline(ctx, patience)()
+	if err := s.publish(ctx, 1); err != nil {
+		return 0, err
+	}
+	buf := make([]byte, 4096)
+	for _, c := range cs {
+		c.in.frames, c.in.marks = 0, 0
+		if err := c.readFrames(1, buf); err != nil {
+			return 0, fmt.Errorf("the first delivery: %w", err)
+		}
+		if c.in.marks == 0 || marks != 0 && c.in.marks != marks {
+			return 0, fmt.Errorf("a delivery has %s, another one %d", plural(c.in.marks, "marker"), marks)
+		}
+		marks = c.in.marks
+		c.in.marks = 0
+	}
+	return marks, nil
+}
+
+func (cs conns) received() (n int64) {
+	for _, c := range cs {
+		n += c.in.bytes
+	}
+	return n
+}
+
+// publish has the server publish for d, and returns how many publications every
+// reader has read.
+func (f fanout) publish(ctx context.Context, s *server, readers conns, marks int, d time.Duration) (n int, err error) {
+	parts := readers.split()
+	for end := time.Now().Add(d); n == 0 || time.Now().Before(end); n += f.inFlight {
+		stop := readers.deadline(ctx, patience)
+		var wg sync.WaitGroup
+		var asked error
+		wg.Go(func() { // beside the reading: some servers publish only as fast as that
+			asked = s.publish(ctx, f.inFlight)
+			if asked != nil {
+				readers.setDeadline(time.Now())
+			}
+		})
+		err := each(len(parts), len(parts), func(i int) error {
+			buf := make([]byte, 16<<10)
+			for _, c := range parts[i] {
+				if err := c.readMarks(marks*f.inFlight, buf); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		wg.Wait()
+		stop()
+		if asked != nil {
+			return n, asked
+		}
+		if err != nil {
+			return n, fmt.Errorf("waiting for deliveries: %w", err)
+		}
+	}
+	return n, ctx.Err()
+}
