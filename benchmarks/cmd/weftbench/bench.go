@@ -20,7 +20,8 @@ type plan struct {
 	conns    int           // of each row, for the descriptors and the time that it takes
 	fresh    bool          // every round with a new server
 	rounds   int           // 0 if as many as the options say
-	length   time.Duration // of one round; 0 if it takes as long as it takes
+	fixed    time.Duration // length of a round, if the case itself knows
+	length   time.Duration // of a round
 	prepare  func(ctx context.Context, b *bench, r *row) (*ready, error)
 }
 
@@ -130,10 +131,11 @@ func measureAll(ctx context.Context, o *options, out, errOut io.Writer) (*Result
 	var restore func()
 	b.placement, restore = place()
 	defer restore()
-	b.share()
-	b.progress = newProgress(errOut, b.estimate())
+	started := time.Now()
+	b.progress = newProgress(errOut, b.share(b.plans, 0))
 	res := b.result()
-	for _, p := range b.plans {
+	for i, p := range b.plans {
+		b.progress.expect(b.share(b.plans[i:], time.Since(started)))
 		res.Cases = append(res.Cases, b.run(ctx, p))
 		if ctx.Err() != nil {
 			res.Notes = append(res.Notes, "interrupted: what is missing was not measured")
@@ -143,6 +145,9 @@ func measureAll(ctx context.Context, o *options, out, errOut io.Writer) (*Result
 	b.progress.end()
 	res.Notes = append(b.notes, res.Notes...)
 	res.dropEmpty()
+	if ctx.Err() != nil {
+		return res, errors.New("interrupted")
+	}
 	return res, res.failure()
 }
 
@@ -163,25 +168,19 @@ func (b *bench) fit(p *plan) {
 
 // setUp is about how long it takes to start a server and open its connections.
 func (p *plan) setUp() time.Duration {
-	return 120*time.Millisecond + time.Duration(p.conns)*150*time.Microsecond
+	return 120*time.Millisecond + time.Duration(p.conns)*100*time.Microsecond
 }
 
-// share gives each round its time: -full and -quick have theirs, the default run
-// what is left of the budget.
-func (b *bench) share() {
+// share gives the rounds to come their length, and returns about how long they take:
+// -full and -quick have lengths of their own, others share what is left of the budget.
+func (b *bench) share(plans []*plan, gone time.Duration) (total time.Duration) {
 	var fixed time.Duration
 	rounds := 0
-	for _, p := range b.plans {
-		n := len(p.rows) * p.rounds
-		if p.fresh {
-			fixed += time.Duration(n) * p.setUp()
-		} else {
-			fixed += time.Duration(len(p.rows)) * p.setUp()
-		}
-		if p.length == 0 {
-			rounds += n
-		} else {
-			fixed += time.Duration(n) * p.length
+	for _, p := range plans {
+		p.length = p.fixed
+		fixed += p.cost()
+		if p.fixed == 0 {
+			rounds += len(p.rows) * p.rounds
 		}
 	}
 	length := 500 * time.Millisecond
@@ -189,17 +188,12 @@ func (b *bench) share() {
 	case b.quick:
 		length = 20 * time.Millisecond
 	case !b.full && rounds > 0:
-		length = min(max((b.budget-fixed)/time.Duration(rounds), 40*time.Millisecond), length)
+		length = min(max((b.budget-gone-fixed)/time.Duration(rounds), 30*time.Millisecond), length)
 	}
-	for _, p := range b.plans {
-		if p.length == 0 {
+	for _, p := range plans {
+		if p.fixed == 0 {
 			p.length = length
 		}
-	}
-}
-
-func (b *bench) estimate() (total time.Duration) {
-	for _, p := range b.plans {
 		total += p.cost()
 	}
 	return total
@@ -269,6 +263,14 @@ func (b *bench) round(ctx context.Context, p *plan, r *row, l **ready, res *RowR
 		res.Rounds[i] = append(res.Rounds[i], f)
 	}
 	return nil
+}
+
+// warm is how long a row runs before its first round.
+func (b *bench) warm() time.Duration {
+	if b.quick {
+		return 10 * time.Millisecond
+	}
+	return 60 * time.Millisecond
 }
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

@@ -58,7 +58,7 @@ func prepareEcho(ctx context.Context, b *bench, r *row, size, n int) (*ready, er
 		if err := cs.readyToEcho(ctx, size); err != nil {
 			return nil, err
 		}
-		if _, err := cs.echo(ctx, 20*time.Millisecond); err != nil { // warm
+		if _, err := cs.echo(ctx, b.warm()); err != nil {
 			return nil, err
 		}
 		return &ready{measure: func(ctx context.Context, d time.Duration) ([]float64, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -18,13 +19,16 @@ var fanoutScenario = &scenario{
 	columns: []string{"server µs/delivery", "wall µs/delivery", "server CPU %", "client CPU %", "B/delivery"},
 	plans: func(b *bench) (plans []*plan) {
 		n, many := b.most(1000), b.most(5000)
-		cases := []fanout{{n, 1, false, 0}, {n, 16, false, 0}}
+		cases := []fanout{{subscribers: n, inFlight: 1}, {subscribers: n, inFlight: 16}}
 		if b.full {
-			cases = append(cases, fanout{many, 1, false, 0}, fanout{many, 16, false, 0},
-				fanout{n, 16, true, 0}, fanout{n, 16, false, max(n/100, 1)})
+			cases = append(cases, fanout{subscribers: many, inFlight: 1}, fanout{subscribers: many, inFlight: 16},
+				fanout{subscribers: n, inFlight: 16, ownIDs: true}, fanout{subscribers: b.most(100), inFlight: 16, stalled: 1})
 		}
 		for _, f := range cases {
 			p := &plan{name: f.String(), conns: f.subscribers}
+			if f.stalled > 0 && b.quick {
+				p.name += ", buffers not full"
+			}
 			for _, r := range b.rows {
 				if !r.mixed() && (!f.ownIDs || len(r.formOf(0).hello("1")) > 0) {
 					p.rows = append(p.rows, r)
@@ -43,6 +47,10 @@ type fanout struct {
 	ownIDs                bool // each subscriber has its own subscription id
 	stalled               int  // so many never read
 }
+
+// fill is how many publications it takes, about, until the kernel's buffers of a
+// stalled reader are full and the server notices it.
+const fill = 8000
 
 func (f fanout) String() string {
 	s := fmt.Sprintf("%s, %d in flight", plural(f.subscribers, "subscriber"), f.inFlight)
@@ -69,13 +77,27 @@ func (f fanout) prepare(ctx context.Context, b *bench, r *row) (*ready, error) {
 				return nil, err
 			}
 		}
+		for _, c := range cs[:f.stalled] {
+			if t, ok := c.Conn.(*net.TCPConn); ok {
+				_ = t.SetReadBuffer(4 << 10)
+			}
+		}
 		readers := cs[f.stalled:]
 		marks, err := readers.probe(ctx, s)
 		if err != nil {
 			return nil, err
 		}
-		if _, err := f.publish(ctx, s, readers, marks, 20*time.Millisecond); err != nil { // warm
+		if _, err := f.publish(ctx, s, readers, marks, b.warm()); err != nil {
 			return nil, err
+		}
+		if f.stalled > 0 && !b.quick {
+			full := f
+			full.inFlight = 64
+			for n := 0; n < fill; n += full.inFlight {
+				if _, err := full.publish(ctx, s, readers, marks, 0); err != nil {
+					return nil, f.failed(err)
+				}
+			}
 		}
 		return &ready{measure: func(ctx context.Context, d time.Duration) ([]float64, error) {
 			publications := 0
@@ -85,15 +107,20 @@ func (f fanout) prepare(ctx context.Context, b *bench, r *row) (*ready, error) {
 				return err
 			})
 			if err != nil {
-				if f.stalled > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
-					return nil, errors.New("readers wait for those that do not read")
-				}
-				return nil, err
+				return nil, f.failed(err)
 			}
 			n := publications * len(readers)
 			return append(u.per(n), float64(readers.received()-received)/float64(n)), nil
 		}}, nil
 	})
+}
+
+// failed puts in words what a stalled reader does to a server that waits for it.
+func (f fanout) failed(err error) error {
+	if f.stalled > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("readers have waited %v for one that does not read", patience)
+	}
+	return err
 }
 
 // probe publishes once, and returns how many marks the delivery has.

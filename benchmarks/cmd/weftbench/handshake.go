@@ -42,7 +42,7 @@ func prepareHandshake(ctx context.Context, b *bench, r *row, secure bool) (*read
 		}
 		return nil, err
 	}
-	if _, err := handshakes(ctx, s, secure, 20*time.Millisecond); err != nil { // warm
+	if _, err := handshakes(ctx, s, secure, b.warm()); err != nil {
 		err = s.died(err)
 		s.stop()
 		return nil, err

@@ -20,9 +20,9 @@ var idleScenario = &scenario{
 		if b.full && !b.quick {
 			n = min(10000, descriptors()-300)
 		}
-		p := &plan{name: plural(n, "connection"), rows: b.rows, conns: n, fresh: true, length: 250 * time.Millisecond}
+		p := &plan{name: plural(n, "connection"), rows: b.rows, conns: n, fresh: true, fixed: 200 * time.Millisecond}
 		if b.quick {
-			p.length = 20 * time.Millisecond
+			p.fixed = 20 * time.Millisecond
 		}
 		p.prepare = func(ctx context.Context, b *bench, r *row) (*ready, error) { return prepareIdle(ctx, b, r, n) }
 		return []*plan{p}

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -43,7 +44,7 @@ func place() (p *placement, restore func()) {
 		return &placement{said: "cores are shared: " + err.Error()}, func() {}
 	}
 	procs := runtime.GOMAXPROCS(p.client.Count())
-	p.said = fmt.Sprintf("each server has core %d, the client the other %d", core, p.client.Count())
+	p.said = fmt.Sprintf("servers run on core %d, the client on the %s left", core, plural(p.client.Count(), "core"))
 	return p, func() {
 		runtime.GOMAXPROCS(procs)
 		_ = pinAll(&all)
@@ -71,6 +72,7 @@ func pinAll(set *unix.CPUSet) error {
 // start starts a server: it inherits the core of the thread that makes it, and
 // with it, in Go, its GOMAXPROCS.
 func (p *placement) start(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for this process: it ends the servers
 	if !p.pinned {
 		return cmd.Start()
 	}

@@ -19,9 +19,9 @@ var openScenario = &scenario{
 	columns: []string{"p99 µs", "p50 µs", "p99.9 µs", "max µs", "server µs/message", "client CPU %", "p99 µs, not corrected"},
 	plans: func(b *bench) []*plan {
 		n := b.most(100)
-		p := &plan{name: fmt.Sprintf("%d a second, %s", b.rate, plural(n, "connection")), conns: n, length: 2 * time.Second}
+		p := &plan{name: fmt.Sprintf("%d a second, %s", b.rate, plural(n, "connection")), conns: n, fixed: 2 * time.Second}
 		if b.quick {
-			p.length = 50 * time.Millisecond
+			p.fixed = 50 * time.Millisecond
 		}
 		for _, r := range b.rows {
 			if r.echoes() && !r.mixed() {

@@ -46,6 +46,9 @@ func (p *progress) left() time.Duration {
 	return time.Duration(float64(time.Since(p.started)) * float64(p.total-p.done) / float64(p.done))
 }
 
+// expect corrects the estimate of what is to come.
+func (p *progress) expect(rest time.Duration) { p.total = p.done + rest }
+
 func (p *progress) advance(d time.Duration) { p.done = min(p.done+d, p.total) }
 
 func (p *progress) say(line string) {

@@ -65,6 +65,7 @@ var reportKinds = []reportKind{
 	{"json", "write all rounds as JSON to `file`, for -compare and -from", writeJSON},
 	{"benchstat", "write to `file` what benchstat reads", writeBenchstat},
 	{"md", "write Markdown to `file`", writeMarkdown},
+	{"html", "write one self-contained page with charts to `file`", writeHTML},
 }
 
 func (b *bench) result() *Result {

@@ -14,7 +14,7 @@ func writeBenchstat(w io.Writer, r *Result) error {
 	for _, c := range r.Cases {
 		for _, row := range c.Rows {
 			for round := range row.Rounds[0] {
-				fmt.Fprintf(w, "Benchmark%s/case=%s/row=%s 1", word(c.Scenario), word(c.Name), word(row.Row))
+				fmt.Fprintf(w, "Benchmark%s/case=%s/row=%s 1", upper(c.Scenario), word(c.Name), strings.ReplaceAll(row.Row, "/", "-"))
 				for i, column := range c.Columns {
 					if x := row.Rounds[i][round]; !math.IsNaN(x) {
 						fmt.Fprintf(w, " %g %s", x, word(column))
@@ -27,7 +27,7 @@ func writeBenchstat(w io.Writer, r *Result) error {
 	return nil
 }
 
-// word makes s one word, without a slash, which would begin another part of a name.
+// word makes s one word.
 func word(s string) string {
-	return strings.NewReplacer(", ", ",", " ", "-", "/row", "-row", "%", "percent").Replace(s)
+	return strings.NewReplacer(", ", ",", " ", "-", "%", "percent").Replace(s)
 }

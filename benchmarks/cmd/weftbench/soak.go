@@ -17,9 +17,9 @@ var soakScenario = &scenario{
 	},
 	plans: func(b *bench) []*plan {
 		n := b.most(100)
-		p := &plan{name: plural(n, "connection") + ", " + b.soak.String(), conns: n, length: b.soak, rounds: 1}
+		p := &plan{name: plural(n, "connection") + ", " + b.soak.String(), conns: n, fixed: b.soak, rounds: 1}
 		if b.quick {
-			p.length = time.Second
+			p.fixed = 200 * time.Millisecond
 		}
 		for _, r := range b.rows {
 			if r.Kind == "echo" {
