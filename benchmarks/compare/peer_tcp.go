@@ -6,13 +6,14 @@ import (
 )
 
 // The floor of servers with a goroutine for each connection: no WebSocket, no HTTP,
-// bytes come back as they are read. A publication has the length that it has as a
-// WebSocket frame, four bytes of header included.
+// bytes come back as they are read. It is no floor of memory: a silent connection holds
+// its buffer. A publication has the length that it has as a WebSocket frame, header
+// included.
 var tcp = row{
 	Name: "tcp", Library: "net", Version: runtime.Version(), Kind: "echo", Framing: "tcp", TLS: true,
 	URL:   "https://pkg.go.dev/net#example-Listener",
 	Limit: "none",
-	Note:  "a floor, not a server; publishes a text frame of 4+128 bytes; any bytes come back",
+	Note:  "a floor, not a server; publishes a text frame of 4+128 bytes; a silent connection holds 32 KiB",
 	start: startTCP,
 }
 
