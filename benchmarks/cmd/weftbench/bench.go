@@ -332,7 +332,11 @@ func with(ctx context.Context, b *bench, r *row, n int, id func(int) string,
 		s.stop()
 		return nil, err
 	}
+	more := l.stop
 	l.stop = func() {
+		if more != nil {
+			more()
+		}
 		cs.close()
 		s.stop()
 	}

@@ -30,7 +30,7 @@ var fanoutScenario = &scenario{
 				p.name += ", buffers not full"
 			}
 			for _, r := range b.rows {
-				if !r.mixed() && (!f.ownIDs || len(r.formOf(0).hello("1")) > 0) {
+				if !r.mixed() && (!f.ownIDs || len(r.forms) > 0 && r.forms[0].ready != "") {
 					p.rows = append(p.rows, r)
 				}
 			}
@@ -48,10 +48,6 @@ type fanout struct {
 	stalled               int  // so many never read
 }
 
-// fill is how many publications it takes, about, until the kernel's buffers of a
-// stalled reader are full and the server notices it.
-const fill = 8000
-
 func (f fanout) String() string {
 	s := fmt.Sprintf("%s, %d in flight", plural(f.subscribers, "subscriber"), f.inFlight)
 	if f.ownIDs {
@@ -63,43 +59,35 @@ func (f fanout) String() string {
 	return s
 }
 
-// patience is how long readers wait for a publication before the row has failed.
-const patience = 5 * time.Second
+const (
+	patience        = 20 * time.Second // readers that have waited so long for publications: the row has failed
+	publishPatience = 5 * time.Second  // the same for the server, while nobody reads
+)
 
 func (f fanout) prepare(ctx context.Context, b *bench, r *row) (*ready, error) {
 	id := sameID
 	if f.ownIDs {
 		id = ownID
 	}
-	return with(ctx, b, r, f.subscribers, id, func(s *server, cs conns) (*ready, error) {
-		if r.Kind == "echo" { // those without a hello have surely been registered when they answer
-			if err := cs.readyToEcho(ctx, 64); err != nil {
+	return with(ctx, b, r, f.stalled, id, func(s *server, stalled conns) (*ready, error) {
+		if len(stalled) > 0 && !b.quick {
+			if err := stalled.fillUp(ctx, s); err != nil {
 				return nil, err
 			}
 		}
-		for _, c := range cs[:f.stalled] {
-			if t, ok := c.Conn.(*net.TCPConn); ok {
-				_ = t.SetReadBuffer(4 << 10)
-			}
-		}
-		readers := cs[f.stalled:]
-		marks, err := readers.probe(ctx, s)
+		readers, err := connect(ctx, s, f.subscribers-f.stalled, id)
 		if err != nil {
 			return nil, err
 		}
-		if _, err := f.publish(ctx, s, readers, marks, b.warm()); err != nil {
-			return nil, err
+		marks, err := readers.readyToRead(ctx, s)
+		if err == nil {
+			_, err = f.publish(ctx, s, readers, marks, b.warm())
 		}
-		if f.stalled > 0 && !b.quick {
-			full := f
-			full.inFlight = 64
-			for n := 0; n < fill; n += full.inFlight {
-				if _, err := full.publish(ctx, s, readers, marks, 0); err != nil {
-					return nil, f.failed(err)
-				}
-			}
+		if err != nil {
+			readers.close()
+			return nil, f.failed(err)
 		}
-		return &ready{measure: func(ctx context.Context, d time.Duration) ([]float64, error) {
+		return &ready{stop: readers.close, measure: func(ctx context.Context, d time.Duration) ([]float64, error) {
 			publications := 0
 			received := readers.received()
 			u, err := meter(s, func() (err error) {
@@ -113,6 +101,40 @@ func (f fanout) prepare(ctx context.Context, b *bench, r *row) (*ready, error) {
 			return append(u.per(n), float64(readers.received()-received)/float64(n)), nil
 		}}, nil
 	})
+}
+
+// fillUp publishes to those who do not read until the kernel's buffers are full and
+// the server must have noticed.
+func (cs conns) fillUp(ctx context.Context, s *server) error {
+	const enough, batch = 40_000, 64 // 4 MB go into the kernel
+	for _, c := range cs {
+		if t, ok := c.Conn.(*net.TCPConn); ok {
+			_ = t.SetReadBuffer(4 << 10)
+		}
+	}
+	for range enough / batch {
+		limited, cancel := context.WithTimeout(ctx, publishPatience)
+		err := s.publish(limited, batch)
+		cancel()
+		if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("publishing has waited %v for one that does not read", publishPatience)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readyToRead waits until the server knows all of cs, and returns how many markers
+// a delivery has.
+func (cs conns) readyToRead(ctx context.Context, s *server) (marks int, err error) {
+	if s.row.Kind == "echo" { // those without a hello have surely been registered when they answer
+		if err := cs.readyToEcho(ctx, 64); err != nil {
+			return 0, err
+		}
+	}
+	return cs.probe(ctx, s)
 }
 
 // failed puts in words what a stalled reader does to a server that waits for it.
@@ -132,10 +154,12 @@ func (cs conns) probe(ctx context.Context, s *server) (marks int, err error) {
 	buf := make([]byte, 4096)
 	for _, c := range cs {
 		c.in.frames, c.in.marks = 0, 0
-		if err := c.readFrames(1, buf); err != nil {
-			return 0, fmt.Errorf("the first delivery: %w", err)
+		for c.in.marks == 0 { // a server may have something else to say first
+			if err := c.readFrames(1, buf); err != nil {
+				return 0, fmt.Errorf("the first delivery: %w", err)
+			}
 		}
-		if c.in.marks == 0 || marks != 0 && c.in.marks != marks {
+		if marks != 0 && c.in.marks != marks {
 			return 0, fmt.Errorf("a delivery has %s, another one %d", plural(c.in.marks, "marker"), marks)
 		}
 		marks = c.in.marks
