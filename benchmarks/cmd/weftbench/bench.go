@@ -88,6 +88,7 @@ func measureAll(ctx context.Context, o *options, out, errOut io.Writer) (*Result
 	if err != nil {
 		return nil, err
 	}
+	load := loadAverage() // before the peers are built
 	dir, err := os.MkdirTemp("", "weftbench")
 	if err != nil {
 		return nil, err
@@ -133,9 +134,10 @@ func measureAll(ctx context.Context, o *options, out, errOut io.Writer) (*Result
 	defer restore()
 	started := time.Now()
 	b.progress = newProgress(errOut, b.share(b.plans, 0))
-	res := b.result()
+	res := b.result(load)
 	for i, p := range b.plans {
 		b.progress.expect(b.share(b.plans[i:], time.Since(started)))
+		b.progress.begin(p.scenario.name + ", " + p.name)
 		res.Cases = append(res.Cases, b.run(ctx, p))
 		if ctx.Err() != nil {
 			res.Notes = append(res.Notes, "interrupted: what is missing was not measured")

@@ -179,8 +179,8 @@ func (cs conns) received() (n int64) {
 // reader has read.
 func (f fanout) publish(ctx context.Context, s *server, readers conns, marks int, d time.Duration) (n int, err error) {
 	parts := readers.split()
+	defer readers.deadline(ctx, d+patience)()
 	for end := time.Now().Add(d); n == 0 || time.Now().Before(end); n += f.inFlight {
-		stop := readers.deadline(ctx, patience)
 		var wg sync.WaitGroup
 		var asked error
 		wg.Go(func() { // beside the reading: some servers publish only as fast as that
@@ -199,7 +199,6 @@ func (f fanout) publish(ctx context.Context, s *server, readers conns, marks int
 			return nil
 		})
 		wg.Wait()
-		stop()
 		if asked != nil {
 			return n, asked
 		}

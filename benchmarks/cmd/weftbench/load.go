@@ -42,8 +42,8 @@ func handshake(addr, subprotocol string) []byte {
 		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n" + subprotocol + "\r\n")
 }
 
-// dial opens one connection to a row and, if it is a WebSocket, upgrades it. The
-// caller has set no deadline yet: dial sets one.
+// dial opens one connection to a row and, if it is a WebSocket, upgrades it. It leaves
+// a deadline on the connection.
 func dial(ctx context.Context, r *row, addr string, f form, secure bool) (*conn, error) {
 	d := net.Dialer{Timeout: 10 * time.Second}
 	nc, err := d.DialContext(ctx, "tcp", addr)

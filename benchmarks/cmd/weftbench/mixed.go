@@ -14,7 +14,7 @@ var mixedScenario = &scenario{
 		p := &plan{name: plural(n, "connection"), conns: n}
 		mixed := false
 		for _, r := range b.rows {
-			if len(r.forms) > 0 && r.program != nil && engineOf(r) == "gobwas-bare" {
+			if len(r.forms) > 0 && engineOf(r) == "gobwas-bare" {
 				p.rows = append(p.rows, r)
 				mixed = mixed || r.mixed()
 			}

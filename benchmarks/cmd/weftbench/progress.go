@@ -8,7 +8,7 @@ import (
 )
 
 // progress says on a terminal, in one line, what runs and how long it will take.
-// Elsewhere it says only what went wrong.
+// Elsewhere it has a line for each case.
 type progress struct {
 	out      io.Writer
 	terminal bool
@@ -24,10 +24,14 @@ func newProgress(out io.Writer, total time.Duration) *progress {
 			p.terminal = info.Mode()&os.ModeCharDevice != 0
 		}
 	}
-	if !p.terminal {
-		fmt.Fprintf(out, "this will take about %v\n", total.Round(time.Second))
-	}
 	return p
+}
+
+// begin says which case comes.
+func (p *progress) begin(what string) {
+	if !p.terminal {
+		fmt.Fprintf(p.out, "%3.0f%%, %v left: %s\n", p.percent(), p.left().Round(time.Second), what)
+	}
 }
 
 func (p *progress) show(what string) {

@@ -68,8 +68,7 @@ var reportKinds = []reportKind{
 	{"html", "write one self-contained page with charts to `file`", writeHTML},
 }
 
-func (b *bench) result() *Result {
-	load := loadAverage()
+func (b *bench) result(load float64) *Result {
 	r := &Result{
 		Format: resultFormat,
 		Time:   time.Now().UTC().Truncate(time.Second),

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -93,17 +92,9 @@ func (r *row) mixed() bool     { return len(r.forms) > 1 }
 // another is chosen.
 func weftRows() []*row {
 	var rows []*row
-	version := "this checkout"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" && len(s.Value) > 12 {
-				version = s.Value[:12]
-			}
-		}
-	}
 	add := func(engine, format, note string, forms ...form) {
 		rows = append(rows, &row{
-			Name: engine + "/" + format, Library: "weft", Version: version, Kind: "echo", Framing: "websocket",
+			Name: engine + "/" + format, Library: "weft", Kind: "echo", Framing: "websocket",
 			UTF8: true, Limit: "64 KiB a message", Compression: "off", Note: note, forms: forms,
 			Envelope: envelopeSize(forms[0]), Marker: marker, TLS: true,
 		})
@@ -181,7 +172,9 @@ func allRows(ctx context.Context, peers, dir string) (rows []*row, notes []strin
 	if err != nil {
 		return nil, nil, err
 	}
+	version := weftVersion(ctx)
 	for _, r := range weftRows() {
+		r.Version = version
 		r.program = []string{self, "serve"}
 		rows = append(rows, r)
 	}
@@ -209,6 +202,15 @@ func allRows(ctx context.Context, peers, dir string) (rows []*row, notes []strin
 		rows = append(rows, r)
 	}
 	return rows, notes, nil
+}
+
+// weftVersion is the commit, if this is a checkout.
+func weftVersion(ctx context.Context) string {
+	b, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--abbrev=10").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(b))
 }
 
 // buildPeers builds benchmarks/compare into dir. It is looked for from the working
