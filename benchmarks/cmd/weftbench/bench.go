@@ -99,7 +99,8 @@ func measureAll(ctx context.Context, o *options, out, errOut io.Writer) (*Result
 		return nil, err
 	}
 	if o.list {
-		return nil, list(out, rows, notes)
+		_, err := io.WriteString(out, list(rows, notes))
+		return nil, err
 	}
 	if rows, err = choose("row", o.rows, rows, (*row).name); err != nil {
 		return nil, err

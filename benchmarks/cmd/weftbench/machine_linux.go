@@ -62,7 +62,7 @@ func pinAll(set *unix.CPUSet) error {
 		if err != nil {
 			return err
 		}
-		if err := unix.SchedSetaffinity(id, set); err != nil && err != unix.ESRCH { //nolint:errorlint // an errno, never wrapped
+		if err := unix.SchedSetaffinity(id, set); err != nil && err != unix.ESRCH {
 			return err
 		}
 	}

@@ -133,13 +133,13 @@ func run(ctx context.Context, o *options, out, errOut io.Writer) error {
 			return failed
 		}
 	}
-	if err := writeTerminal(out, res); err != nil {
-		return err
-	}
+	var text strings.Builder
+	writeTerminal(&text, res)
 	if old != nil {
-		if err := writeComparison(out, old, res); err != nil {
-			return err
-		}
+		writeComparison(&text, old, res)
+	}
+	if _, err := io.WriteString(out, text.String()); err != nil {
+		return err
 	}
 	for _, kind := range reportKinds {
 		name := *o.files[kind.flag]
@@ -168,9 +168,8 @@ func writable(name string) error {
 	if err != nil {
 		return err
 	}
-	f.Close()
-	if isNew {
-		return os.Remove(name)
+	if err := f.Close(); err != nil || !isNew {
+		return err
 	}
-	return nil
+	return os.Remove(name)
 }

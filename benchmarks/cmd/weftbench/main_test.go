@@ -133,7 +133,7 @@ func TestRun(t *testing.T) { // not parallel: it pins the process
 	// Read again, it is the same; compared with itself, nothing has changed.
 	again, err := runArgs(t.Context(), "-from", file("a.json"), "-compare", file("a.json"), "-md", file("b.md"), "-json", file("b.json"))
 	require.NoError(t, err)
-	require.Regexp(t, `(?m)^echo, 64 B, 1 connection +gorilla/raw +server µs/message .* ~ 1\.00$`, again)
+	require.Regexp(t, `(?m)^  echo, 64 B, 1 connection +gorilla/raw +server µs/message .* ~ 1\.00$`, again)
 	_, comparison, _ := strings.Cut(again, "compared with")
 	require.NotRegexp(t, `(?m) (0\.|1\.[^0]|1\.0[^0]|[2-9])[0-9.]*$`, comparison)
 	for _, names := range [][2]string{{"a.md", "b.md"}, {"a.json", "b.json"}} {

@@ -30,13 +30,13 @@ func newProgress(out io.Writer, total time.Duration) *progress {
 // begin says which case comes.
 func (p *progress) begin(what string) {
 	if !p.terminal {
-		fmt.Fprintf(p.out, "%3.0f%%, %v left: %s\n", p.percent(), p.left().Round(time.Second), what)
+		p.printf("%3.0f%%, %v left: %s\n", p.percent(), p.left().Round(time.Second), what)
 	}
 }
 
 func (p *progress) show(what string) {
 	if p.terminal {
-		fmt.Fprintf(p.out, "\r\x1b[K%3.0f%%, %v left: %s", p.percent(), p.left().Round(time.Second), what)
+		p.printf("\r\x1b[K%3.0f%%, %v left: %s", p.percent(), p.left().Round(time.Second), what)
 	}
 }
 
@@ -57,13 +57,16 @@ func (p *progress) advance(d time.Duration) { p.done = min(p.done+d, p.total) }
 
 func (p *progress) say(line string) {
 	if p.terminal {
-		fmt.Fprint(p.out, "\r\x1b[K")
+		p.printf("\r\x1b[K")
 	}
-	fmt.Fprintln(p.out, line)
+	p.printf("%s\n", line)
 }
 
 func (p *progress) end() {
 	if p.terminal {
-		fmt.Fprint(p.out, "\r\x1b[K")
+		p.printf("\r\x1b[K")
 	}
 }
+
+// printf writes to a terminal that may be gone.
+func (p *progress) printf(format string, args ...any) { _, _ = fmt.Fprintf(p.out, format, args...) }

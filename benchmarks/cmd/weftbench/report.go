@@ -3,15 +3,14 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"math"
 	"os"
 	"runtime"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 )
 
 // Result is a run, as -json writes it.
@@ -58,7 +57,7 @@ const resultFormat = 1
 // reportKind is a way to write a result into a file.
 type reportKind struct {
 	flag, help string
-	write      func(io.Writer, *Result) error
+	write      func(*strings.Builder, *Result) error
 }
 
 var reportKinds = []reportKind{
@@ -145,13 +144,13 @@ func readResult(name string) (*Result, error) {
 	return &r, nil
 }
 
-func writeJSON(w io.Writer, r *Result) error {
+func writeJSON(w *strings.Builder, r *Result) error {
 	b, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w, "%s\n", b)
-	return err
+	fmt.Fprintf(w, "%s\n", b)
+	return nil
 }
 
 // base is the row that ratios refer to: the chosen one, or the first that takes part.
@@ -241,17 +240,12 @@ func percent(x float64) string {
 	return fmt.Sprintf("%.0f%%", 100*x)
 }
 
-func writeTerminal(w io.Writer, r *Result) error {
-	fmt.Fprintf(w, "%s, %s, %s, %s; %s\n", r.Machine.CPU, plural(r.Machine.Cores, "core"), r.Machine.System, r.Machine.Go, r.Machine.Placed)
+func writeTerminal(w *strings.Builder, r *Result) {
+	m := r.Machine
+	fmt.Fprintf(w, "%s, %s, %s, %s; %s\n", m.CPU, plural(m.Cores, "core"), m.System, m.Go, m.Placed)
 	for _, c := range r.Cases {
 		fmt.Fprintf(w, "\n%s: %s\n", c.Scenario, c.Name)
-		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-		for _, line := range c.table(r.Base) {
-			fmt.Fprintln(tw, strings.Join(line, "\t")+"\t")
-		}
-		if err := tw.Flush(); err != nil {
-			return err
-		}
+		writeAligned(w, c.table(r.Base), true)
 		for _, row := range c.Rows {
 			if row.Error != "" {
 				fmt.Fprintf(w, "%s failed after %s: %s\n", row.Row, plural(len(row.Rounds[0]), "round"), row.Error)
@@ -262,42 +256,60 @@ func writeTerminal(w io.Writer, r *Result) error {
 	for _, n := range r.Notes {
 		fmt.Fprintln(w, "note:", n)
 	}
-	return nil
 }
 
-// list prints what can be chosen, and what each row is and checks.
-func list(w io.Writer, rows []*row, notes []string) error {
-	fmt.Fprintln(w, "scenarios:")
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+// writeAligned writes columns as wide as their widest cell; with figures, all but the
+// first are flush right.
+func writeAligned(w *strings.Builder, t [][]string, figures bool) {
+	width := make([]int, len(t[0]))
+	for _, line := range t {
+		for i, cell := range line {
+			width[i] = max(width[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for _, line := range t {
+		var b strings.Builder
+		for i, cell := range line {
+			space := strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
+			if figures && i > 0 {
+				cell, space = space+cell, ""
+			}
+			b.WriteString("  " + cell + space)
+		}
+		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+	}
+}
+
+// list is what can be chosen, and what each row is and checks.
+func list(rows []*row, notes []string) string {
+	var w strings.Builder
+	w.WriteString("scenarios:\n")
+	var t [][]string
 	for _, s := range scenarios() {
 		when := ""
 		if s.full {
-			when = " (not by default)"
+			when = "not by default"
 		}
-		fmt.Fprintf(tw, "  %s\t%s%s\n", s.name, s.what, when)
+		t = append(t, []string{s.name, s.what, when})
 	}
-	fmt.Fprintln(tw, "\nrows:\t")
-	for _, line := range rowTable(rows) {
-		fmt.Fprintln(tw, "  "+strings.Join(line, "\t"))
-	}
-	if err := tw.Flush(); err != nil {
-		return err
-	}
+	writeAligned(&w, t, false)
+	w.WriteString("\nrows:\n")
+	writeAligned(&w, rowTable(rows), false)
 	for _, n := range notes {
-		fmt.Fprintln(w, "note:", n)
+		fmt.Fprintln(&w, "note:", n)
 	}
-	return nil
+	return w.String()
 }
 
 // rowTable is what the rows are, header first.
 func rowTable(rows []*row) [][]string {
 	t := [][]string{{"row", "library", "version", "kind", "UTF-8", "limit", "compression", "envelope", "note"}}
 	for _, r := range rows {
-		utf8 := "not checked"
+		text := "not checked"
 		if r.UTF8 {
-			utf8 = "checked"
+			text = "checked"
 		}
-		t = append(t, []string{r.Name, r.Library, r.Version, r.Kind, utf8, r.Limit, r.Compression, fmt.Sprintf("%d B", r.Envelope), r.Note})
+		t = append(t, []string{r.Name, r.Library, r.Version, r.Kind, text, r.Limit, r.Compression, fmt.Sprintf("%d B", r.Envelope), r.Note})
 	}
 	return t
 }

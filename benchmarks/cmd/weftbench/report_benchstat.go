@@ -2,14 +2,13 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"math"
 	"strings"
 )
 
 // writeBenchstat writes a line for each round, in the format of Go's benchmarks.
 // Two such files compare by benchstat old new, rows by benchstat -col /row.
-func writeBenchstat(w io.Writer, r *Result) error {
+func writeBenchstat(w *strings.Builder, r *Result) error {
 	fmt.Fprintf(w, "goos: %s\npkg: github.com/weftws/weft/benchmarks/cmd/weftbench\ncpu: %s\n", strings.Fields(r.Machine.System)[0], r.Machine.CPU)
 	for _, c := range r.Cases {
 		for _, row := range c.Rows {

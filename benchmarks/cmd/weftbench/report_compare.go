@@ -2,39 +2,32 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"text/tabwriter"
+	"strings"
 )
 
 // writeComparison prints how the first figures have changed since an older run.
-func writeComparison(w io.Writer, old, now *Result) error {
+func writeComparison(w *strings.Builder, old, now *Result) {
 	fmt.Fprintf(w, "\ncompared with %s\n", old.Time.Format("2006-01-02 15:04 MST"))
 	if old.Machine.CPU != now.Machine.CPU || old.Machine.Go != now.Machine.Go || old.Machine.Pinned != now.Machine.Pinned {
 		fmt.Fprintf(w, "that was another machine or another Go: %s, %s; %s\n", old.Machine.CPU, old.Machine.Go, old.Machine.Placed)
 	}
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "case\trow\tfigure\told\tnew\tnew/old")
-	found := 0
+	t := [][]string{{"case", "row", "figure", "old", "new", "new/old"}}
 	for _, c := range now.Cases {
 		for _, r := range c.Rows {
 			before := old.find(c, r.Row)
 			if before == nil || len(before.Rounds[0]) == 0 || len(r.Rounds[0]) == 0 {
 				continue
 			}
-			found++
 			x, decided := apart(r.Rounds[0], before.Rounds[0])
-			fmt.Fprintf(tw, "%s, %s\t%s\t%s\t%s\t%s\t%s\n", c.Scenario, c.Name, r.Row, c.Columns[0],
-				figure(before.Rounds[0].median()), figure(r.Rounds[0].median()), verdict(x, decided))
+			t = append(t, []string{c.Scenario + ", " + c.Name, r.Row, c.Columns[0],
+				figure(before.Rounds[0].median()), figure(r.Rounds[0].median()), verdict(x, decided)})
 		}
 	}
-	if err := tw.Flush(); err != nil {
-		return err
-	}
-	if found == 0 {
+	writeAligned(w, t, false)
+	if len(t) == 1 {
 		fmt.Fprintln(w, "the two runs have no row of a case in common")
 	}
 	fmt.Fprintf(w, "%s: undecided: under %.1fx, and the rounds of the two runs overlap\n", undecided, decisive)
-	return nil
 }
 
 func (r *Result) find(c *Case, row string) *RowResult {

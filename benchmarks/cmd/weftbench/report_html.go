@@ -2,11 +2,11 @@ package main
 
 import (
 	"html/template"
-	"io"
+	"strings"
 )
 
 // writeHTML writes a page that needs nothing besides itself.
-func writeHTML(w io.Writer, r *Result) error {
+func writeHTML(w *strings.Builder, r *Result) error {
 	type page struct {
 		*Result
 		Method []string

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"strings"
 )
 
@@ -15,7 +14,7 @@ var method = []string{
 	"Rows do not all do the same: see what each checks and how many bytes its envelope adds. What a library's set-up follows is stated in its file under benchmarks/compare.",
 }
 
-func writeMarkdown(w io.Writer, r *Result) error {
+func writeMarkdown(w *strings.Builder, r *Result) error {
 	fmt.Fprint(w, "# Results of weftbench\n\nWritten by `weftbench -md`; not by hand.\n\n")
 	m := r.Machine
 	fmt.Fprintf(w, "%s: %s, %s, %s, %s; %s. %s, base %s.\n", r.Time.Format("2006-01-02 15:04 MST"), m.CPU, plural(m.Cores, "core"), m.System, m.Go, m.Placed,
@@ -56,7 +55,7 @@ func scenarioOf(name string) *scenario {
 
 func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
-func writeMarkdownTable(w io.Writer, t [][]string) {
+func writeMarkdownTable(w *strings.Builder, t [][]string) {
 	for i, line := range t {
 		fmt.Fprint(w, "|")
 		for _, cell := range line {

@@ -74,7 +74,9 @@ func serveMain(args []string, in io.Reader, out io.Writer) error {
 	failed := make(chan error, 2)
 	go func() { failed <- s.serve(ln) }()
 	go func() { failed <- s.obey(ctx, in, out) }()
-	fmt.Fprintln(out, "listening", ln.Addr())
+	if _, err := fmt.Fprintln(out, "listening", ln.Addr()); err != nil {
+		return err
+	}
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
@@ -160,11 +162,9 @@ func (s *weftServer) obey(ctx context.Context, in io.Reader, out io.Writer) erro
 	for lines.Scan() && ctx.Err() == nil {
 		switch command, arg, _ := strings.Cut(lines.Text(), " "); command {
 		case "stats":
-			b, err := json.Marshal(readMemory())
-			if err != nil {
+			if err := json.NewEncoder(out).Encode(readMemory()); err != nil {
 				return err
 			}
-			fmt.Fprintln(out, string(b))
 		case "publish":
 			var n int
 			if _, err := fmt.Sscan(arg, &n); err != nil {
@@ -173,7 +173,9 @@ func (s *weftServer) obey(ctx context.Context, in io.Reader, out io.Writer) erro
 			if err := s.publish(n); err != nil {
 				return err
 			}
-			fmt.Fprintln(out, "published")
+			if _, err := fmt.Fprintln(out, "published"); err != nil {
+				return err
+			}
 		default:
 			return fmt.Errorf("no command %q; there are: stats, publish N", command)
 		}

@@ -17,10 +17,11 @@ var soakScenario = &scenario{
 	},
 	plans: func(b *bench) []*plan {
 		n := b.most(100)
-		p := &plan{name: plural(n, "connection") + ", " + b.soak.String(), conns: n, fixed: b.soak, rounds: 1}
+		length := b.soak
 		if b.quick {
-			p.fixed = 200 * time.Millisecond
+			length = 200 * time.Millisecond
 		}
+		p := &plan{name: plural(n, "connection") + ", " + length.String(), conns: n, fixed: length, rounds: 1}
 		for _, r := range b.rows {
 			if r.Kind == "echo" {
 				p.rows = append(p.rows, r)
