@@ -7,7 +7,7 @@ BENCH     ?= .
 LINT      := bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help test race lint fmt fuzz bench compare interop ci api idle clean
+.PHONY: help test race lint fmt fuzz bench compare interop ci api weftbench idle clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ ci: ## run all that CI runs
 
 api: ## count the exported names of each package
 	@go run ./.ci/api
+
+weftbench: ## compare stacks and other libraries, and write benchmarks/RESULTS.md (minutes)
+	go run ./benchmarks/cmd/weftbench -md benchmarks/RESULTS.md
 
 idle: ## measure what an idle session costs: resident bytes and goroutines
 	go test -run '^$$' -bench '^BenchmarkCostIdle' -benchtime 1x ./benchmarks/
