@@ -98,6 +98,11 @@ func measureAll(ctx context.Context, o *options, out, errOut io.Writer) (*Result
 	if err != nil {
 		return nil, err
 	}
+	if o.profile != "" {
+		if notes, err = profileRows(rows, notes, o.profile); err != nil {
+			return nil, err
+		}
+	}
 	if o.list {
 		_, err := io.WriteString(out, list(rows, notes))
 		return nil, err

@@ -52,7 +52,7 @@ type options struct {
 	full, quick, list     bool
 	budget, soak          time.Duration
 	rate                  int
-	peers                 string
+	peers, profile        string
 	files                 map[string]*string // by kind of report
 	from, compare         string
 }
@@ -72,6 +72,7 @@ func parse(args []string, errOut io.Writer) (*options, error) {
 	f.DurationVar(&o.soak, "soak", 30*time.Second, "how long the soak scenario runs for each row")
 	f.IntVar(&o.rate, "rate", 5000, "messages a second of the open loop")
 	f.StringVar(&o.peers, "peers", "", "the built `program` of benchmarks/compare; by default it is built here, \"none\" leaves the peers out")
+	f.StringVar(&o.profile, "profile", "", "a `folder`: each server of weft's rows writes a CPU profile there, which costs a little")
 	for _, kind := range reportKinds {
 		o.files[kind.flag] = f.String(kind.flag, "", kind.help)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -146,6 +147,21 @@ func TestRun(t *testing.T) { // not parallel: it pins the process
 }
 
 // A server that dies is named, with its last words; the other rows go on.
+func TestProfile(t *testing.T) { // not parallel: it pins the process
+	dir := filepath.Join(t.TempDir(), "profiles")
+	out, err := runArgs(t.Context(), "-quick", "-peers", "none", "-scenario", "echo", "-rows", "gobwas/raw", "-rounds", "1", "-profile", dir)
+	require.NoError(t, err)
+	require.Contains(t, out, "CPU profiles")
+	files, err := filepath.Glob(filepath.Join(dir, "gobwas-raw-*.pprof"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		require.NoError(t, err)
+		require.True(t, bytes.HasPrefix(b, []byte{0x1f, 0x8b}), "a profile is gzipped, and written when its server ends")
+	}
+}
+
 func TestServerDies(t *testing.T) {
 	t.Setenv(fakePeers, "1")
 	self, err := os.Executable()

@@ -321,6 +321,20 @@ func plural(n int, one string) string {
 	return strconv.Itoa(n) + " " + one + "s"
 }
 
+// profileRows has the servers of weft's rows write CPU profiles to a folder, which is
+// made if it is not there, and notes that.
+func profileRows(rows []*row, notes []string, dir string) ([]string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("-profile: %w", err)
+	}
+	for _, r := range rows {
+		if len(r.program) == 2 && r.program[1] == "serve" {
+			r.program = append(r.program, "-profile", dir)
+		}
+	}
+	return append(notes, "weft's servers wrote CPU profiles, which costs them a little"), nil
+}
+
 // engineOf is the part of the name of one of weft's rows that says what serves.
 func engineOf(r *row) string {
 	engine, _, _ := strings.Cut(r.Name, "/")

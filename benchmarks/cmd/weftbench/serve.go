@@ -16,9 +16,12 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"runtime/pprof"
 	"strings"
 	"syscall"
 	"time"
@@ -50,6 +53,7 @@ func serveMain(args []string, in io.Reader, out io.Writer) error {
 	addr := f.String("addr", "127.0.0.1:0", "the loopback address to listen on")
 	secure := f.Bool("tls", false, "serve TLS, with a certificate made for this process")
 	list := f.Bool("list", false, "print the rows as JSON, and end")
+	profiles := f.String("profile", "", "the `folder` for a CPU profile of this process")
 	if err := f.Parse(args); err != nil {
 		return errUsage
 	}
@@ -69,6 +73,13 @@ func serveMain(args []string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if *profiles != "" {
+		end, err := profile(*profiles, *name)
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	failed := make(chan error, 2)
@@ -82,6 +93,23 @@ func serveMain(args []string, in io.Reader, out io.Writer) error {
 	case <-ctx.Done():
 	}
 	return err
+}
+
+// profile writes a CPU profile of this process, from now until end is called.
+func profile(dir, row string) (end func(), err error) {
+	file := fmt.Sprintf("%s-%d.pprof", strings.ReplaceAll(row, "/", "-"), os.Getpid())
+	f, err := os.Create(filepath.Join(dir, file))
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		f.Close()
+	}, nil
 }
 
 // weftServer is one endpoint that has all sub-protocols; clients choose.
