@@ -45,7 +45,8 @@ func TestSlowHandler(t *testing.T) {
 		defer cancel()
 		_, err := p.Ping(ctx)
 		require.NoError(t, err, "pings are answered while a handler blocks")
-		eventually(t, func() bool { return s.Endpoint.Stats().Yields == 1 }, "the reader's role is handed over")
+		// More than one on a machine on which Connect is slow too.
+		eventually(t, func() bool { return s.Endpoint.Stats().Yields > 0 }, "the reader's role is handed over")
 
 		// The window fills, reading stops, and the client is stopped by its transport.
 		body := filler
