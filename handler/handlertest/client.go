@@ -177,6 +177,9 @@ func (c *Client) Closed() error {
 	}
 }
 
+// Done is closed when the connection is over.
+func (c *Client) Done() <-chan struct{} { return c.gone }
+
 func (c *Client) why() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
