@@ -12,6 +12,7 @@
 //
 // # Implementations
 //
-// The folders beside this one list them: raw, one transport message one Message.
-// The package subprotocoltest holds the rules of this contract as tests.
+// The folders beside this one list them: raw, one transport message one Message;
+// envelope, messages with destinations as JSON or msgpack. The package
+// subprotocoltest holds the rules of this contract as tests.
 package subprotocol
