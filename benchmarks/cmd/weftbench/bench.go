@@ -240,6 +240,7 @@ func (b *bench) run(ctx context.Context, p *plan) *Case {
 			err := b.round(ctx, p, r, &live[i], res)
 			if err != nil && ctx.Err() == nil {
 				res.Error = oneLine(err)
+				_, res.Blocked = errors.AsType[blocked](err)
 				b.progress.say(fmt.Sprintf("%s, %s: %s: %s", p.scenario.name, p.name, r.Name, res.Error))
 			}
 			if (p.fresh || err != nil) && live[i] != nil {

@@ -15,7 +15,7 @@ var fanoutScenario = &scenario{
 	what: "publications of 128 B to all subscribers",
 	how: "So many publications are made back to back; the next come when every reader has them. With one in flight each " +
 		"delivery is a system call for everybody; with 16 it shows who sends several in one. Latencies would measure the " +
-		"queue, so there are none. A row that lets its readers wait for stalled ones has failed.",
+		"queue, so there are none. A row that lets its readers wait for stalled ones is reported as blocked.",
 	columns: []string{"server µs/delivery", "wall µs/delivery", "server CPU %", "client CPU %", "B/delivery"},
 	plans: func(b *bench) (plans []*plan) {
 		n, many := b.most(1000), b.most(5000)
@@ -60,7 +60,8 @@ func (f fanout) String() string {
 }
 
 const (
-	patience        = 20 * time.Second // readers that have waited so long for publications: the row has failed
+	patience        = 20 * time.Second // readers that have waited so long for publications: the row has failed or is blocked
+	slowest         = time.Millisecond // what a delivery may take besides
 	publishPatience = 5 * time.Second  // the same for the server, while nobody reads
 )
 
@@ -117,7 +118,7 @@ func (cs conns) fillUp(ctx context.Context, s *server) error {
 		err := s.publish(limited, batch)
 		cancel()
 		if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-			return fmt.Errorf("publishing has waited %v for one that does not read", publishPatience)
+			return blocked(fmt.Sprintf("publishing has waited %v for one that does not read", publishPatience))
 		}
 		if err != nil {
 			return err
@@ -140,10 +141,15 @@ func (cs conns) readyToRead(ctx context.Context, s *server) (marks int, err erro
 // failed puts in words what a stalled reader does to a server that waits for it.
 func (f fanout) failed(err error) error {
 	if f.stalled > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("readers have waited %v for one that does not read", patience)
+		return blocked(fmt.Sprintf("readers have waited %v for one that does not read", patience))
 	}
 	return err
 }
+
+// blocked is what a stalled reader did to a row.
+type blocked string
+
+func (b blocked) Error() string { return string(b) }
 
 // probe publishes once, and returns how many marks the delivery has.
 func (cs conns) probe(ctx context.Context, s *server) (marks int, err error) {
@@ -179,7 +185,7 @@ func (cs conns) received() (n int64) {
 // reader has read.
 func (f fanout) publish(ctx context.Context, s *server, readers conns, marks int, d time.Duration) (n int, err error) {
 	parts := readers.split()
-	defer readers.deadline(ctx, d+patience)()
+	defer readers.deadline(ctx, d+patience+slowest*time.Duration(f.inFlight*len(readers)))()
 	for end := time.Now().Add(d); n == 0 || time.Now().Before(end); n += f.inFlight {
 		var wg sync.WaitGroup
 		var asked error

@@ -47,9 +47,18 @@ type Case struct {
 
 // RowResult is a line of it.
 type RowResult struct {
-	Row    string   `json:"row"`
-	Rounds []Values `json:"rounds"` // for each column
-	Error  string   `json:"error,omitempty"`
+	Row     string   `json:"row"`
+	Rounds  []Values `json:"rounds"` // for each column
+	Error   string   `json:"error,omitempty"`
+	Blocked bool     `json:"blocked,omitempty"` // Error is what was found out about the row, not trouble in measuring it
+}
+
+// outcome is how a row ended that has an Error.
+func (r *RowResult) outcome() string {
+	if r.Blocked {
+		return "blocked"
+	}
+	return "failed"
 }
 
 const resultFormat = 1
@@ -111,7 +120,7 @@ func (r *Result) failure() error {
 	failed := map[string]bool{}
 	for _, c := range r.Cases {
 		for _, row := range c.Rows {
-			if row.Error != "" {
+			if row.Error != "" && !row.Blocked {
 				failed[row.Row] = true
 			}
 		}
@@ -181,7 +190,7 @@ func (c *Case) table(baseName string) [][]string {
 		first := r.Rounds[0]
 		if len(first) == 0 {
 			line := make([]string, len(t[0]))
-			line[0], line[1] = r.Row, "failed"
+			line[0], line[1] = r.Row, r.outcome()
 			t = append(t, line)
 			continue
 		}
@@ -190,7 +199,7 @@ func (c *Case) table(baseName string) [][]string {
 			line = append(line, figure(v.median()))
 		}
 		if r.Error != "" {
-			line[0] += " (failed)"
+			line[0] += " (" + r.outcome() + ")"
 		}
 		t = append(t, line)
 	}
@@ -248,7 +257,7 @@ func writeTerminal(w *strings.Builder, r *Result) {
 		writeAligned(w, c.table(r.Base), true)
 		for _, row := range c.Rows {
 			if row.Error != "" {
-				fmt.Fprintf(w, "%s failed after %s: %s\n", row.Row, plural(len(row.Rounds[0]), "round"), row.Error)
+				fmt.Fprintf(w, "%s %s after %s: %s\n", row.Row, row.outcome(), plural(len(row.Rounds[0]), "round"), row.Error)
 			}
 		}
 	}

@@ -92,7 +92,7 @@ svg { max-width: 100%; height: auto; display: block; margin: .5rem 0; }
 <div class="wide"><table>
 {{range $i, $line := .Table}}<tr>{{range $line}}{{if eq $i 0}}<th>{{.}}</th>{{else}}<td>{{.}}</td>{{end}}{{end}}</tr>
 {{end}}</table></div>
-{{range .Failed}}<p class="failed">{{.Row}} failed: {{.Error}}</p>
+{{range .Failed}}<p class="failed">{{.Row}} {{if .Blocked}}blocked{{else}}failed{{end}}: {{.Error}}</p>
 {{end}}{{end}}<h2>Rows</h2>
 <div class="wide"><table class="about">
 {{range $i, $line := .About}}<tr>{{range $line}}{{if eq $i 0}}<th>{{.}}</th>{{else}}<td>{{.}}</td>{{end}}{{end}}</tr>

@@ -2,7 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"math"
+	"os"
 	"testing"
 	"time"
 
@@ -91,4 +94,21 @@ func TestCoordinatedOmission(t *testing.T) {
 	require.InDelta(t, 90_000, micros(l.corrected, 99), 2_000)
 	require.InDelta(t, 10, micros(l.corrected, 50), 1)
 	require.InDelta(t, 100_000, float64(l.corrected.Max())/1e3, 1_000)
+}
+
+func TestBlockedRowIsNotAFailure(t *testing.T) {
+	err := fanout{stalled: 1}.failed(fmt.Errorf("reading: %w", os.ErrDeadlineExceeded))
+	found, ok := errors.AsType[blocked](err)
+	require.True(t, ok, "%v", err)
+	require.ErrorContains(t, found, "for one that does not read")
+
+	row := &RowResult{Row: "waits", Rounds: []Values{nil}, Error: found.Error(), Blocked: true}
+	r := &Result{Cases: []*Case{{Scenario: "fanout", Columns: []string{"x"}, Rows: []*RowResult{row}}}}
+	require.NoError(t, r.failure(), "it is what the run found out")
+	require.Equal(t, "blocked", r.Cases[0].table("")[1][1])
+	row.Blocked = false
+	require.ErrorContains(t, r.failure(), "waits")
+	require.Equal(t, "failed", r.Cases[0].table("")[1][1])
+
+	require.NotErrorAs(t, fanout{}.failed(os.ErrDeadlineExceeded), new(blocked), "without stalled readers it is trouble")
 }
