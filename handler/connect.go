@@ -17,7 +17,7 @@ func (s *Session) connect(m *subprotocol.Message) error {
 	if err := s.endpoint.handler.Handle(s.ctx, Request{Session: s, Message: m}); err != nil {
 		s.handlerError(m, err)
 		s.endpoint.counts.connectRefused.Add(1)
-		shown := shownError(err, subprotocol.Error{Code: "refused", Text: "the connection was refused"})
+		shown := s.shownError(err, subprotocol.Error{Code: "refused", Text: "the connection was refused"})
 		shown.Fatal = true
 		if shown.Status == 0 {
 			shown.Status = transport.StatusPolicyViolation
@@ -61,7 +61,7 @@ func (s *Session) reconnect(m *subprotocol.Message) error {
 	receipt, version := m.Receipt, m.Version
 	if err := s.endpoint.handler.Handle(s.ctx, Request{Session: s, Message: m}); err != nil {
 		s.handlerError(m, err)
-		shown := shownError(err, subprotocol.Error{Code: "refused", Text: "the credentials were refused"})
+		shown := s.shownError(err, subprotocol.Error{Code: "refused", Text: "the credentials were refused"})
 		shown.Receipt = receipt
 		return s.fail(&shown)
 	}

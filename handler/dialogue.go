@@ -15,10 +15,13 @@ type dialogue struct {
 	answered atomic.Bool // the request being handled got its answer
 	open     []*transaction
 	held     Limits // what the open transactions hold together
+	whole    bool   // a frame was complete since rest began
+	waiting  bool   // rest runs
 
 	// Guarded by Session.mu.
 	subscriptions []subscription // ordered by id
 	timer         *time.Timer    // for Connect, then for heartbeats; nil if there is nothing to time
+	rest          *time.Timer    // for a frame that is not complete
 	heartbeat     heartbeat
 }
 
@@ -110,7 +113,9 @@ func (s *Session) ends(m *subprotocol.Message) {
 
 // deny answers m with an error that leaves the session as it is.
 func (s *Session) deny(m *subprotocol.Message, code, text string) error {
-	return s.fail(&subprotocol.Error{Code: code, Text: text, Receipt: m.Receipt, Subscription: m.Subscription})
+	e := subprotocol.Error{Code: code, Text: text, Receipt: m.Receipt, Subscription: m.Subscription}
+	shown := s.shownError(&e, e)
+	return s.fail(&shown)
 }
 
 // replied reports that the request being handled has got an answer that takes the

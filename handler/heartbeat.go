@@ -43,10 +43,16 @@ func (s *Session) startTimer() {
 	}
 }
 
-// stopTimer is called with mu held.
-func (s *Session) stopTimer() {
-	if d := s.dialogue; d != nil && d.timer != nil {
-		d.timer.Stop()
+// stopTimers is called with mu held.
+func (s *Session) stopTimers() {
+	d := s.dialogue
+	if d == nil {
+		return
+	}
+	for _, t := range [...]*time.Timer{d.timer, d.rest} {
+		if t != nil {
+			t.Stop()
+		}
 	}
 }
 
@@ -68,8 +74,10 @@ func (s *Session) startHeartbeat(client subprotocol.Heartbeat) {
 		h.period = min(send, h.receive)
 	}
 	if h.period == 0 {
-		s.stopTimer()
-		d.timer = nil
+		if d.timer != nil {
+			d.timer.Stop()
+			d.timer = nil
+		}
 		return
 	}
 	if s.phase != phaseOpen {

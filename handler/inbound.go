@@ -116,7 +116,7 @@ func (s *Session) over(err error) bool {
 		x.timer.Stop()
 		x.timer = nil
 	}
-	s.stopTimer()
+	s.stopTimers()
 	d := s.dropQueue(DroppedClosed)
 	cause := s.cause(err)
 	s.mu.Unlock()
@@ -156,6 +156,9 @@ func (s *Session) decode(m transport.Message) {
 	m.Data = m.Data[:len(m.Data):len(m.Data)]
 	if err := s.framer.Decode(m, (*sink)(s)); err != nil && !errors.Is(err, errStopped) {
 		s.malformed(err)
+	}
+	if s.dialogue != nil {
+		s.awaitRest()
 	}
 	ok = true
 }
@@ -301,6 +304,9 @@ func (k *sink) Emit(m *subprotocol.Message) error {
 	if !s.connected.Load() && m.Kind != subprotocol.KindConnect && m.Kind != subprotocol.KindHeartbeat {
 		return s.fail(&subprotocol.Error{Code: "not-connected", Text: "the first message must be a connect", Fatal: true})
 	}
+	if s.dialogue != nil {
+		s.dialogue.whole = true
+	}
 	switch {
 	case m.Kind == subprotocol.KindConnect:
 		return s.connect(m)
@@ -370,7 +376,9 @@ func (s *Session) handle(m *subprotocol.Message, tx *transaction) *subprotocol.E
 		return nil
 	}
 	s.handlerError(m, err)
-	shown := shownError(err, subprotocol.Error{Code: "internal", Text: "the message could not be handled"})
+	shown := s.shownError(err, subprotocol.Error{
+		Code: "internal", Text: "the message could not be handled", Status: transport.StatusInternalError,
+	})
 	shown.Receipt = cmp.Or(shown.Receipt, receipt)
 	shown.Subscription = cmp.Or(shown.Subscription, sub)
 	if tx == nil && shown.Receipt == receipt && s.replied() {
@@ -380,8 +388,21 @@ func (s *Session) handle(m *subprotocol.Message, tx *transaction) *subprotocol.E
 }
 
 // shownError is what the client learns of err: of one that was not made for it only
-// what other says.
-func shownError(err error, other subprotocol.Error) subprotocol.Error {
+// what other says, unless the hook of WithShownErrors knows better.
+func (s *Session) shownError(err error, other subprotocol.Error) subprotocol.Error {
+	other = shown(err, other)
+	if hook := s.endpoint.cfg.shownErrors; hook != nil {
+		s.endpoint.callHook(func() {
+			if e := hook(s, err); e != nil {
+				other = *e
+			}
+		})
+	}
+	return other
+}
+
+// shown is err if it was made for the client, else other.
+func shown(err error, other subprotocol.Error) subprotocol.Error {
 	if typed, ok := errors.AsType[*subprotocol.Error](err); ok {
 		return *typed
 	}
@@ -437,13 +458,17 @@ func (s *Session) malformed(err error) {
 	if s.dialogue != nil {
 		s.dialogue.refused("")
 	}
-	_ = s.fail(typed)
+	shown := s.shownError(typed, *typed)
+	shown.Fatal = typed.Fatal
+	shown.Status = cmp.Or(shown.Status, typed.Status)
+	_ = s.fail(&shown)
 }
 
 // fail shows e to the client where the sub-protocol can, and closes after a fatal
 // one: then it returns errStopped.
 func (s *Session) fail(e *subprotocol.Error) error {
-	if s.framer.Features().Errors {
+	f := s.framer.Features()
+	if f.Errors {
 		shown := expressible(e)
 		m := subprotocol.Message{
 			Kind: subprotocol.KindError, Receipt: shown.Receipt, Subscription: shown.Subscription, Error: shown,
@@ -451,15 +476,24 @@ func (s *Session) fail(e *subprotocol.Error) error {
 		// What can't be sent was counted; a fatal error closes either way.
 		_, _ = s.reply(s.endpoint.pools.scratch(&m))
 	}
-	if !e.Fatal {
+	if !e.Fatal && !f.FatalErrors {
 		return nil
 	}
+	s.failed(e)
+	return errStopped
+}
+
+// failed closes after e was shown.
+func (s *Session) failed(e *subprotocol.Error) {
 	status := e.Status
-	if !status.Sendable() {
+	switch {
+	case status.Sendable():
+	case e.Fatal:
 		status = transport.StatusProtocolError
+	default: // a refusal that only this sub-protocol ends with
+		status = transport.StatusPolicyViolation
 	}
 	s.stop(status, closeReason(e.Text), e)
-	return errStopped
 }
 
 // expressible is e, or what a wire format can say of it: a request whose Error is malformed

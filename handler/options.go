@@ -49,6 +49,8 @@ type config struct {
 	maxSubscriptions   int
 	maxTransactions    int
 	transaction        Limits
+	frameTimeout       time.Duration
+	shownErrors        func(*Session, error) *subprotocol.Error
 }
 
 func defaults() config {
@@ -62,6 +64,7 @@ func defaults() config {
 		closeTimeout:   5 * time.Second,
 		shutdownSpread: time.Second,
 		connectTimeout: 10 * time.Second,
+		frameTimeout:   30 * time.Second,
 		heartbeat:      subprotocol.Heartbeat{Send: 10 * time.Second, Receive: 10 * time.Second},
 
 		maxSubscriptions: 256,
@@ -164,6 +167,24 @@ func WithoutSubProtocol() Option {
 func WithMaxFrame(bytes int) Option {
 	positive("WithMaxFrame", bytes)
 	return option(func(c *config) { c.maxFrame = bytes })
+}
+
+// WithFrameTimeout bounds how long a frame of a sub-protocol may be incomplete, where
+// frames may be spread over several messages of the transport; then the session is closed
+// with 1008. The default is 30 s, 0 means no limit: a client can then hold a part of
+// a frame for ever.
+func WithFrameTimeout(d time.Duration) Option {
+	return option(func(c *config) { c.frameTimeout = max(0, d) })
+}
+
+// WithShownErrors has show decide what the client reads of an error, where the
+// sub-protocol has errors: err is a handler's, or a *subprotocol.Error of the session or
+// the wire format. nil leaves it as it is: a *subprotocol.Error is shown, of any other the client
+// learns only that there was one. What the session fills in (Receipt, Subscription) need not
+// be said. show is called on the goroutine that handles the message, for many sessions
+// at the same time. That malformed bytes end the session it can't change.
+func WithShownErrors(show func(s *Session, err error) *subprotocol.Error) Option {
+	return option(func(c *config) { c.shownErrors = show })
 }
 
 // WithQueue bounds what is queued for one client. The default is 1024 messages

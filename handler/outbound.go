@@ -56,7 +56,7 @@ func (outbound) Send(o Outgoing) (Status, error) {
 	case o.way == wayReply:
 		return s.writeOrQueue(p.scratch(o.Message))
 	case o.way == wayWait:
-		if err := s.waitForRoom(o.ctx, o.Message); err != nil {
+		if err := s.sendContext(o.ctx, o.Message); err != nil {
 			return Dropped, err
 		}
 		return Queued, nil

@@ -95,7 +95,16 @@ func (s *Session) queue(m *subprotocol.Message) (Status, error) {
 	if err != nil {
 		return s.refuse(err)
 	}
-	return s.enqueue(ent)
+	status, err := s.enqueue(ent)
+	s.closeAfter(m)
+	return status, err
+}
+
+// closeAfter closes if m, which was sent, is an Error after which nothing comes.
+func (s *Session) closeAfter(m *subprotocol.Message) {
+	if m.Kind == subprotocol.KindError && m.Error != nil && (m.Error.Fatal || s.framer.Features().FatalErrors) {
+		s.failed(m.Error)
+	}
 }
 
 // SendContext queues m for the client, as Send does, and waits for room if the
@@ -118,10 +127,19 @@ func (s *Session) SendContext(ctx context.Context, m *subprotocol.Message) error
 		_, err := out.Send(Outgoing{Session: s, Message: withKind(m), way: wayWait, ctx: ctx})
 		return err
 	}
-	return s.waitForRoom(ctx, m)
+	return s.sendContext(ctx, m)
 }
 
-// waitForRoom is SendContext behind all Senders.
+// sendContext is SendContext behind all Senders.
+func (s *Session) sendContext(ctx context.Context, m *subprotocol.Message) error {
+	if err := s.waitForRoom(ctx, m); err != nil {
+		return err
+	}
+	s.closeAfter(m)
+	return nil
+}
+
+// waitForRoom queues m once there is room.
 func (s *Session) waitForRoom(ctx context.Context, m *subprotocol.Message) error {
 	ent, err := s.encodeSend(m)
 	if err != nil {
@@ -209,6 +227,7 @@ func (r Request) Reply(m *subprotocol.Message) (Status, error) {
 		return r.tx.reply(r.Session, sc, paid)
 	}
 	status, err := r.Session.reply(sc)
+	r.Session.closeAfter(m)
 	if paid != "" && (status == Sent || status == Queued) {
 		r.Session.dialogue.answered.Store(true)
 	}

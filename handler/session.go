@@ -202,7 +202,7 @@ func (s *Session) end(code transport.StatusCode, reason string, why error, now b
 		s.phase = phaseDraining
 		s.failWaiters()
 	}
-	s.stopTimer()
+	s.stopTimers()
 	if !now && (s.queued > 0 || s.writing) {
 		x.timer = time.AfterFunc(s.endpoint.cfg.closeTimeout, s.drainTimeout)
 		s.mu.Unlock()

@@ -210,7 +210,7 @@ func (s *Session) none(m *subprotocol.Message, t *transaction, i int, text strin
 // asked for a receipt and have no answer yet.
 func (s *Session) incomplete(m *subprotocol.Message, t *transaction, err error) error {
 	s.handlerError(m, err)
-	shown := shownError(err, subprotocol.Error{Code: "transaction-incomplete", Text: "only a part of the transaction was done"})
+	shown := s.shownError(err, subprotocol.Error{Code: "transaction-incomplete", Text: "only a part of the transaction was done"})
 	for _, receipt := range t.unpaid {
 		if receipt == "" {
 			continue
@@ -237,6 +237,7 @@ func (t *transaction) reply(s *Session, sc *scratch, paid string) (Status, error
 	s.endpoint.pools.freeScratch(sc)
 	t.effects = append(t.effects, func() error {
 		status, _ := s.reply(s.endpoint.pools.scratch(m))
+		s.closeAfter(m)
 		// That this client gets no answer does not keep the others from theirs.
 		if i := slices.Index(t.unpaid, paid); i >= 0 && (status == Sent || status == Queued) {
 			t.unpaid[i] = ""

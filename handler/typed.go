@@ -163,7 +163,7 @@ func decode[In any](c codec.Codec, body []byte, pointer bool) (in In, err error)
 		return in, nil
 	}
 	if err := v.Validate(); err != nil {
-		shown := shownError(err, subprotocol.Error{Code: "invalid", Text: err.Error()})
+		shown := shown(err, subprotocol.Error{Code: "invalid", Text: err.Error()})
 		return in, &shown
 	}
 	return in, nil

@@ -61,7 +61,7 @@ type Message struct {
 	NeedReply bool
 
 	Destination  string
-	ID           string // of this message: what Ack and Nack name
+	ID           string // what Ack and Nack name; a Deliver without one wants neither
 	Subscription string
 	Receipt      string // asked for, or given; a Reply and an Error carry their request's
 	Transaction  string

@@ -94,6 +94,10 @@ type Features struct {
 	// the Receipt that the request asked for.
 	Replies bool
 
+	// FatalErrors: an Error is the last that its sender says, whatever it is about, so
+	// that the session closes after each.
+	FatalErrors bool
+
 	// Receipts, Acks, Nacks, Transactions, Errors, Heartbeats and Disconnect
 	// report which of these kinds the wire format has.
 	Receipts, Acks, Nacks, Transactions, Errors, Heartbeats, Disconnect bool
