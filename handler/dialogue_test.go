@@ -104,7 +104,13 @@ func (f plainFramer) Append(dst []byte, m *subprotocol.Message) ([]byte, transpo
 // and returns what was sent back.
 func talk(t *testing.T, h HandlerFunc, opts ...Option) (s *Session, say func(lines ...string) []string, c *fakeConn) {
 	t.Helper()
-	opts = append([]Option{WithSubProtocols(plainProtocol{fullFeatures()}), WithHeartbeat(0, 0)}, opts...)
+	return talkIn(t, plainProtocol{fullFeatures()}, h, opts...)
+}
+
+// talkIn is talk in another protocol.
+func talkIn(t *testing.T, p subprotocol.SubProtocol, h HandlerFunc, opts ...Option) (s *Session, say func(lines ...string) []string, c *fakeConn) {
+	t.Helper()
+	opts = append([]Option{WithSubProtocols(p), WithHeartbeat(0, 0)}, opts...)
 	e := NewEndpoint(fakeTransport{}, h, opts...)
 	c = &fakeConn{room: -1}
 	s, r := open(t, e, c)
