@@ -55,7 +55,7 @@ func TestFrameTimeout(t *testing.T) {
 			time.Sleep(limit - 1)
 			synctest.Wait()
 			require.NoError(t, s.Context().Err())
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 		}, want: ErrFrameTimeout},
 		"trickle": {say: func(s *Session, say func(...string) []string) {
 			for i := 0; i < 4 && s.Context().Err() == nil; i++ {
