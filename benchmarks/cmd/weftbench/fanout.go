@@ -60,9 +60,9 @@ func (f fanout) String() string {
 }
 
 const (
-	patience        = 20 * time.Second // readers that have waited so long for publications: the row has failed or is blocked
-	slowest         = time.Millisecond // what a delivery may take besides
-	publishPatience = 5 * time.Second  // the same for the server, while nobody reads
+	patience        = 20 * time.Second       // readers that have waited so long for publications: the row has failed or is blocked
+	slowest         = 100 * time.Microsecond // what a delivery may take besides
+	publishPatience = 5 * time.Second        // the same for the server, while nobody reads
 )
 
 func (f fanout) prepare(ctx context.Context, b *bench, r *row) (*ready, error) {
