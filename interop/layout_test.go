@@ -52,6 +52,7 @@ var rules = []rule{
 	{place(`codec/[^/]+`), []string{"codec"}},
 	{place(`handler`), []string{"transport", "subprotocol", "codec"}},
 	{place(`handler/handlertest`), []string{"..."}}, // the table of stacks names every implementation
+	{place(`handler/broker/brokertest`), []string{"transport", "subprotocol", "handler", "transport/pipe", "subprotocol/envelope"}}, // one stack to run brokers in
 	{place(`handler/.+`), []string{"transport", "subprotocol", "codec", "handler/..."}},
 	{place(`middleware`), []string{"transport", "subprotocol", "codec", "handler", "golang.org/x/time/rate"}},
 	// Programs, benchmarks and tests put stacks together and may import all of weft.
