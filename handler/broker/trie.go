@@ -15,9 +15,9 @@ const (
 	// maxDeep bounds the segments "**" of one pattern.
 	maxDeep = 4
 
-	// indexed is how many values a node searches one by one; a node with more has an
+	// trieIndexed is how many values a node searches one by one; a node with more has an
 	// index.
-	indexed = 16
+	trieIndexed = 16
 )
 
 // A trie finds which of many patterns a destination matches.
@@ -34,7 +34,7 @@ const (
 // costs more than its length. Several goroutines may call match at a time while none
 // calls add or remove.
 type trie[V comparable] struct {
-	root      node[V]
+	root      trieNode[V]
 	separator byte
 	n         int
 }
@@ -54,7 +54,7 @@ func (t *trie[V]) add(pattern string, v V) bool {
 	n := &t.root
 	for rest, more := pattern, true; more; {
 		var seg string
-		seg, rest, more = cut(rest, t.separator, len(rest) == len(pattern))
+		seg, rest, more = cutSegment(rest, t.separator, len(rest) == len(pattern))
 		n = n.grow(seg)
 	}
 	if !n.add(v) {
@@ -78,12 +78,12 @@ func (t *trie[V]) remove(pattern string, v V) bool {
 // registered under several of these as often. A destination that checkDestination
 // refuses matches nothing. yield must not change the trie.
 func (t *trie[V]) match(destination string, yield func(V)) {
-	var w walk[V]
+	var w trieWalk[V]
 	for rest, more := destination, true; more; {
 		if w.n == maxSegments {
 			return
 		}
-		w.seg[w.n], rest, more = cut(rest, t.separator, w.n == 0)
+		w.seg[w.n], rest, more = cutSegment(rest, t.separator, w.n == 0)
 		for i := range w.n {
 			if w.seg[i] == w.seg[w.n] {
 				w.same[i] |= 1 << w.n
@@ -95,8 +95,8 @@ func (t *trie[V]) match(destination string, yield func(V)) {
 	w.visit(&t.root, 1, yield)
 }
 
-// A walk is one match under way.
-type walk[V comparable] struct {
+// A trieWalk is one match under way.
+type trieWalk[V comparable] struct {
 	n    int
 	seg  [maxSegments]string
 	same [maxSegments]uint64 // the positions from this one on that have the same segment
@@ -105,7 +105,7 @@ type walk[V comparable] struct {
 // visit goes on at node n, which the first i segments lead to for each bit i that
 // is set in at. To go on with all positions at once keeps it from going through a
 // node below "**" again and again.
-func (w *walk[V]) visit(n *node[V], at uint64, yield func(V)) {
+func (w *trieWalk[V]) visit(n *trieNode[V], at uint64, yield func(V)) {
 	if at>>w.n&1 != 0 {
 		for _, v := range n.values {
 			yield(v)
@@ -131,22 +131,22 @@ func (w *walk[V]) visit(n *node[V], at uint64, yield func(V)) {
 	}
 }
 
-// A node is the end of a beginning that some patterns share.
-type node[V comparable] struct {
-	next   map[string]*node[V]
-	one    *node[V] // behind "*"
-	deep   *node[V] // behind "**"
+// A trieNode is the end of a beginning that some patterns share.
+type trieNode[V comparable] struct {
+	next   map[string]*trieNode[V]
+	one    *trieNode[V] // behind "*"
+	deep   *trieNode[V] // behind "**"
 	values []V
 	index  map[V]int // where in values, if there are many
 }
 
 // grow returns the node behind seg, which it makes if need be.
-func (n *node[V]) grow(seg string) *node[V] {
+func (n *trieNode[V]) grow(seg string) *trieNode[V] {
 	c := n.child(seg)
 	if c != nil {
 		return c
 	}
-	c = new(node[V])
+	c = new(trieNode[V])
 	switch seg {
 	case "*":
 		n.one = c
@@ -154,14 +154,14 @@ func (n *node[V]) grow(seg string) *node[V] {
 		n.deep = c
 	default:
 		if n.next == nil {
-			n.next = make(map[string]*node[V])
+			n.next = make(map[string]*trieNode[V])
 		}
 		n.next[seg] = c
 	}
 	return c
 }
 
-func (n *node[V]) child(seg string) *node[V] {
+func (n *trieNode[V]) child(seg string) *trieNode[V] {
 	switch seg {
 	case "*":
 		return n.one
@@ -172,7 +172,7 @@ func (n *node[V]) child(seg string) *node[V] {
 	}
 }
 
-func (n *node[V]) drop(seg string) {
+func (n *trieNode[V]) drop(seg string) {
 	switch seg {
 	case "*":
 		n.one = nil
@@ -187,8 +187,8 @@ func (n *node[V]) drop(seg string) {
 
 // prune takes v from the node at the end of rest and drops the nodes on the way that
 // are empty then.
-func (n *node[V]) prune(rest string, separator byte, first bool, v V) bool {
-	seg, rest, more := cut(rest, separator, first)
+func (n *trieNode[V]) prune(rest string, separator byte, first bool, v V) bool {
+	seg, rest, more := cutSegment(rest, separator, first)
 	c := n.child(seg)
 	if c == nil {
 		return false
@@ -202,7 +202,7 @@ func (n *node[V]) prune(rest string, separator byte, first bool, v V) bool {
 	return true
 }
 
-func (n *node[V]) find(v V) int {
+func (n *trieNode[V]) find(v V) int {
 	if n.index != nil {
 		if i, ok := n.index[v]; ok {
 			return i
@@ -217,7 +217,7 @@ func (n *node[V]) find(v V) int {
 	return -1
 }
 
-func (n *node[V]) add(v V) bool {
+func (n *trieNode[V]) add(v V) bool {
 	if n.find(v) >= 0 {
 		return false
 	}
@@ -225,8 +225,8 @@ func (n *node[V]) add(v V) bool {
 	switch {
 	case n.index != nil:
 		n.index[v] = len(n.values) - 1
-	case len(n.values) > indexed:
-		n.index = make(map[V]int, 2*indexed)
+	case len(n.values) > trieIndexed:
+		n.index = make(map[V]int, 2*trieIndexed)
 		for i, v := range n.values {
 			n.index[v] = i
 		}
@@ -234,7 +234,7 @@ func (n *node[V]) add(v V) bool {
 	return true
 }
 
-func (n *node[V]) remove(v V) bool {
+func (n *trieNode[V]) remove(v V) bool {
 	i := n.find(v)
 	if i < 0 {
 		return false
@@ -252,8 +252,8 @@ func (n *node[V]) remove(v V) bool {
 	return true
 }
 
-// cut takes the first segment from s and reports whether there are more.
-func cut(s string, separator byte, first bool) (seg, rest string, more bool) {
+// cutSegment takes the first segment from s and reports whether there are more.
+func cutSegment(s string, separator byte, first bool) (seg, rest string, more bool) {
 	if first && separator != '/' && len(s) > 0 && s[0] == '/' {
 		if i := strings.IndexByte(s[1:], '/'); i >= 0 {
 			return s[:i+2], s[i+2:], true
@@ -267,7 +267,7 @@ func cut(s string, separator byte, first bool) (seg, rest string, more bool) {
 
 // checkPattern says in words what is wrong with the pattern p, nil if nothing is.
 func checkPattern(p string, separator byte) error {
-	return check(p, separator, func(seg string, deep int) error {
+	return checkSegments(p, separator, func(seg string, deep int) error {
 		switch {
 		case seg != "*" && seg != "**" && strings.Contains(seg, "*"):
 			return fmt.Errorf("%q stands beside other characters: * and ** are whole segments", "*")
@@ -281,7 +281,7 @@ func checkPattern(p string, separator byte) error {
 // checkDestination says in words why nothing can be sent to d, nil if it can: a
 // destination has no wildcards.
 func checkDestination(d string, separator byte) error {
-	return check(d, separator, func(seg string, _ int) error {
+	return checkSegments(d, separator, func(seg string, _ int) error {
 		if seg == "*" || seg == "**" {
 			return fmt.Errorf("its segment %s is a wildcard, which only subscriptions have", seg)
 		}
@@ -289,8 +289,8 @@ func checkDestination(d string, separator byte) error {
 	})
 }
 
-// check cuts s and has each segment looked at, with how many "**" there were so far.
-func check(s string, separator byte, look func(seg string, deep int) error) error {
+// checkSegments cuts s and has each segment looked at, with how many "**" there were so far.
+func checkSegments(s string, separator byte, look func(seg string, deep int) error) error {
 	if s == "" {
 		return errors.New("it is empty")
 	}
@@ -300,7 +300,7 @@ func check(s string, separator byte, look func(seg string, deep int) error) erro
 			return fmt.Errorf("it has more than %d segments", maxSegments)
 		}
 		var seg string
-		seg, rest, more = cut(rest, separator, n == 0)
+		seg, rest, more = cutSegment(rest, separator, n == 0)
 		if seg == "**" {
 			deep++
 		}
@@ -319,7 +319,7 @@ func hasWildcard(p string, separator byte) bool {
 	first := true
 	for rest, more := p, true; more; first = false {
 		var seg string
-		seg, rest, more = cut(rest, separator, first)
+		seg, rest, more = cutSegment(rest, separator, first)
 		if seg == "*" || seg == "**" {
 			return true
 		}
