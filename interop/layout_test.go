@@ -51,7 +51,7 @@ var rules = []rule{
 	{place(`codec/msgpackcodec`), []string{"codec", "github.com/vmihailenco/msgpack/v5/..."}},
 	{place(`codec/[^/]+`), []string{"codec"}},
 	{place(`handler`), []string{"transport", "subprotocol", "codec"}},
-	{place(`handler/handlertest`), []string{"..."}}, // the table of stacks names every implementation
+	{place(`handler/handlertest`), []string{"..."}},                                                                                 // the table of stacks names every implementation
 	{place(`handler/broker/brokertest`), []string{"transport", "subprotocol", "handler", "transport/pipe", "subprotocol/envelope"}}, // one stack to run brokers in
 	{place(`handler/.+`), []string{"transport", "subprotocol", "codec", "handler/..."}},
 	{place(`middleware`), []string{"transport", "subprotocol", "codec", "handler", "golang.org/x/time/rate"}},
