@@ -74,7 +74,7 @@ var (
 	needsPing      = needs("Ping", func(f *Features) bool { return f.Ping })
 	needsCodes     = needs("CloseCodes", func(f *Features) bool { return f.CloseCodes })
 	needsLimit     = needs("Limit", func(f *Features) bool { return f.Limit })
-	needsText      = needs("Text", func(f *Features) bool { return f.Text })
+	needsText      = needs("Text and Boundaries", func(f *Features) bool { return f.Text && f.Boundaries })
 	needsSub       = needs("SubProtocols", func(f *Features) bool { return f.SubProtocols })
 	needsPingYield = needs("Ping and Yield", func(f *Features) bool { return f.Ping && f.Yield })
 )
@@ -163,7 +163,7 @@ func rules() []rule {
 		{name: ruleHandshake, run: handshake, once: true,
 			text: "The acceptor sees what the client said; no field that has to be there is nil."},
 		{name: ruleRefuse, run: refuse, once: true,
-			text: "A refused handshake gives the dialer a *Refusal with status and text, text of other errors is not shown, and Open is called on no side."},
+			text: "A refused handshake gives the dialer a *Refusal with status and text, text of other errors is not shown, and Open is called on no side. Where a handshake has no answer, the client's connection ends and brings nothing."},
 		{name: ruleAdmission, run: admissionOnce, once: true,
 			text: "Exactly one of Open and Abort is called for each admission, exactly once, also when the client goes away."},
 		{name: ruleSubProtocol, run: subProtocol, once: true, needs: needsSub,

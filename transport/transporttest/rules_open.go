@@ -74,6 +74,7 @@ func refuse(k *kit) {
 		{errors.New("the password is secret"), transport.Refusal{Status: 500}},
 	} {
 		var asked, opened atomic.Int32
+		client := k.newEnd("client", hooks{})
 		k.setAccept(func(*transport.Handshake) (transport.Admission, error) {
 			asked.Add(1)
 			return nil, tt.err
@@ -81,9 +82,16 @@ func refuse(k *kit) {
 		ctx, cancel := k.context()
 		_, err := k.dial(ctx, nil, func(c transport.Conn) transport.Receiver {
 			opened.Add(1)
-			return k.newEnd("client", hooks{}).open(c)
+			return client.open(c)
 		})
 		cancel()
+		if err == nil && !k.f.answers() {
+			client.closedErr()
+			if n := len(client.received()); n > 0 || asked.Load() != 1 {
+				k.fatalf("Accept was called %d times for one Dial, and the refused client received %d messages", asked.Load(), n)
+			}
+			continue
+		}
 		got, ok := errors.AsType[*transport.Refusal](err)
 		switch {
 		case asked.Load() != 1:
@@ -121,9 +129,13 @@ func admissionOnce(k *kit) {
 		return adm, nil
 	})
 	done := k.guard(ruleAdmission, "Dial with a context that has ended")
-	_, err := k.dial(ctx, nil, func(c transport.Conn) transport.Receiver { return k.newEnd("client", hooks{}).open(c) })
+	c, err := k.dial(ctx, nil, func(c transport.Conn) transport.Receiver { return k.newEnd("client", hooks{}).open(c) })
 	done()
-	if err == nil {
+	switch {
+	case err != nil:
+	case !k.f.answers():
+		_ = c.Close(transport.StatusNormalClosure, "")
+	default:
 		k.errorf("Dial with a context that ended during the handshake returned no error")
 	}
 	h.release()

@@ -51,7 +51,12 @@ type Factory func(s Setup) (*Server, error)
 // claimed is skipped. The zero value claims the least.
 type Features struct {
 	// Boundaries, Text and Binary are those of transport.Features; one of Text and
-	// Binary must be claimed.
+	// Binary must be claimed. Without Boundaries neither the types of messages nor text
+	// that is cut anywhere can be checked.
+	//
+	// What claims none of Boundaries, SubProtocols and Header may be a stream whose
+	// handshake has no answer: a Dial may succeed before the acceptor is asked, and a
+	// refused connection end instead.
 	Boundaries, Text, Binary bool
 
 	// CloseCodes: the code and the reason of Close reach the peer.
@@ -82,6 +87,9 @@ type Features struct {
 	// as much is the time in which a rule must come to its end.
 	Patience time.Duration
 }
+
+// answers reports whether handshakes must have an answer.
+func (f *Features) answers() bool { return f.Boundaries || f.SubProtocols || f.Header }
 
 func (f Features) withDefaults() Features {
 	if !f.Text && !f.Binary {

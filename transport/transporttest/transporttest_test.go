@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/pipe"
 	"github.com/weftws/weft/transport/transporttest"
 )
 
@@ -123,6 +124,54 @@ func TestFewerFeatures(t *testing.T) {
 		Text: true, Boundaries: true, Pause: true, Ping: true,
 	}))
 	require.Panics(t, func() { transporttest.Check(text.factory(stop), transporttest.Features{}) })
+}
+
+// discard is a receiver that looks at nothing.
+type discard struct{}
+
+func (discard) Receive(transport.Message) {}
+func (discard) Writable()                 {}
+func (discard) Closed(error)              {}
+
+// A stream whose handshake has no answer connects its client before the acceptor is
+// asked. A refused client is to see the end, and nothing else.
+func TestNoAnswers(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		then  func(server *pipe.Conn) // to a client that was refused
+		broke bool
+	}{
+		{"it ends", func(c *pipe.Conn) { c.Cut() }, false},
+		{"it goes on", func(*pipe.Conn) {}, true},
+		{"it is told something", func(c *pipe.Conn) {
+			_, _ = c.Write([]transport.Message{{Type: transport.MessageBinary, Data: []byte("no")}})
+			_ = c.Close(transport.StatusNormalClosure, "")
+		}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			stop := make(chan struct{})
+			defer close(stop)
+			late := &fault{dial: func(c transport.Conn, err error, open func(transport.Conn) transport.Receiver) (transport.Conn, error) {
+				if err == nil {
+					return c, nil
+				}
+				client, server := pipe.Pair(nil, open, func(transport.Conn) transport.Receiver { return discard{} })
+				tt.then(server)
+				return client, nil
+			}}
+			f := transporttest.Features{Text: true, Binary: true, Patience: impatient().Patience}
+			errs := transporttest.CheckRule("refuse", late.factory(stop), f)
+			if !tt.broke {
+				require.Empty(t, errs)
+				return
+			}
+			require.Contains(t, names(errs), "refuse", "%v", errs)
+			f.Boundaries = true // then it must be told
+			require.Contains(t, names(transporttest.CheckRule("refuse", late.factory(stop), f)), "refuse")
+		})
+	}
 }
 
 // A fault does not keep the kit from going through all rules.
