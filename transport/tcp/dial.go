@@ -1,0 +1,94 @@
+package tcp
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+
+	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/internal/wire"
+)
+
+// Dial implements transport.Dialer. URLs are tcp://host:port or stomp://host:port,
+// and tls://host:port or stomp+ssl://host:port for TLS; without a port it is
+// DefaultPort or DefaultTLSPort. Options.HandshakeTimeout bounds it beside ctx.
+//
+// A server that refuses can't say so, which is why Dial succeeds then and the
+// connection ends at once. The Conn's SubProtocol is the first of cfg.SubProtocols:
+// nothing on the wire negotiates one. cfg.Header is ignored.
+func (t *Transport) Dial(ctx context.Context, rawURL string, cfg *transport.DialConfig, open func(transport.Conn) transport.Receiver) (transport.Conn, error) {
+	if cfg == nil {
+		cfg = &transport.DialConfig{}
+	}
+	u, secure, err := parseURL(rawURL)
+	if err != nil {
+		return nil, fmt.Errorf("tcp: dial: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, t.opts.HandshakeTimeout)
+	defer cancel()
+	nc, err := connect(ctx, u, secure, cfg.TLS)
+	if err != nil {
+		return nil, fmt.Errorf("tcp: dial %s: %w", u.Host, err)
+	}
+	sub := ""
+	if len(cfg.SubProtocols) > 0 {
+		sub = cfg.SubProtocols[0]
+	}
+	return t.start(nc, sub, nil, open), nil
+}
+
+// parseURL checks a URL. Its errors do not have what may be a password.
+func parseURL(raw string) (u *url.URL, secure bool, err error) {
+	u, err = url.Parse(raw)
+	if err != nil {
+		return nil, false, errors.New("URL is malformed")
+	}
+	switch u.Scheme {
+	case "tcp", "stomp":
+	case "tls", "stomp+ssl":
+		secure = true
+	default:
+		return nil, false, fmt.Errorf("scheme of URL is %q, want tcp, stomp, tls or stomp+ssl", u.Scheme)
+	}
+	switch {
+	case u.Hostname() == "":
+		return nil, false, errors.New("URL has no host")
+	case u.User != nil:
+		return nil, false, errors.New("URL has user information; the sub-protocol has a place for it")
+	case u.Path != "" && u.Path != "/", u.RawQuery != "", u.Fragment != "":
+		return nil, false, errors.New("URL has more than a host and a port")
+	}
+	return u, secure, nil
+}
+
+func connect(ctx context.Context, u *url.URL, secure bool, config *tls.Config) (net.Conn, error) {
+	port := u.Port()
+	switch {
+	case port != "":
+	case secure:
+		port = DefaultTLSPort
+	default:
+		port = DefaultPort
+	}
+	var d net.Dialer
+	nc, err := d.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	if err != nil || !secure {
+		return nc, err
+	}
+	if config == nil {
+		config = &tls.Config{}
+	}
+	if config.ServerName == "" {
+		config = config.Clone()
+		config.ServerName = u.Hostname()
+	}
+	tc := tls.Client(wire.NewShim(nc), config)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return tc, nil
+}
