@@ -102,7 +102,7 @@ func TestNegotiation(t *testing.T) {
 			want    string
 			refused bool
 		}{
-			{offered: nil, want: strings.Join(st.SubProtocol.Names(), "")},
+			{offered: nil, want: append(st.SubProtocol.Names(), "")[0]},
 			{offered: []string{"a.test"}, want: "a.test"},
 			{offered: []string{"b.test", "a.test"}, want: "b.test"},
 			{offered: []string{"c.test", "a.test"}, want: "c.test"},

@@ -215,7 +215,7 @@ func TestTroubleStaysAtHome(t *testing.T) {
 				require.ErrorIs(t, bad.Closed(), net.ErrClosed)
 			}
 		}
-		// An error that is not fatal ends nothing, and its text goes nowhere.
+		// An error that is not fatal ends nothing, where it can, and its text goes nowhere.
 		send(t, healthy, "error")
 		if healthy.Features().Errors {
 			m, err := healthy.Receive()
@@ -223,6 +223,10 @@ func TestTroubleStaysAtHome(t *testing.T) {
 			require.Equal(t, subprotocol.KindError, m.Kind)
 			require.Equal(t, "internal", m.Error.Code)
 			require.NotContains(t, m.Error.Text, "secret")
+		}
+		if healthy.Features().FatalErrors {
+			requireClosed(t, healthy, transport.StatusInternalError, "the message could not be handled")
+			healthy = s.Dial(t)
 		}
 		roundTrip(t, healthy, "after an error")
 		require.EqualValues(t, 10, s.Endpoint.Stats().Panics)

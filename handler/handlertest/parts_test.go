@@ -12,6 +12,7 @@ import (
 	"github.com/weftws/weft/handler/broadcast"
 	"github.com/weftws/weft/handler/handlertest"
 	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/transport"
 )
 
 type sum struct{ A, B, Sum int }
@@ -29,26 +30,49 @@ func add(_ context.Context, _ handler.Request, in sum) (sum, error) {
 }
 
 // Typed handlers answer in the codec of the request, which is the first where it says
-// nothing, on every row.
+// nothing, on every row: to the one who asks, or where the sub-protocol has no replies to
+// those who have subscribed.
 func TestTypedHandlers(t *testing.T) {
 	t.Parallel()
 	rows(t, func(t *testing.T, st handlertest.Stack) {
+		b := broadcast.New(nil)
 		mux := handler.NewMux()
 		mux.Route("SEND", handler.Func(add)) // without destinations
 		mux.Route("SEND /app/add", handler.Func(add))
-		c := st.Start(t, mux).Dial(t)
+		mux.Route("SEND /app/publish", handler.Func(add, handler.WithSendTo(b, "/topic/sums")))
+		mux.Route("SUBSCRIBE /topic/", b)
+		s := st.Start(t, mux)
 		dest := ""
-		if c.Features().Subscriptions {
-			dest = "/app/add"
+		dial := func() *handlertest.Client {
+			c := s.Dial(t)
+			switch f := c.Features(); {
+			case f.Replies:
+				dest = "/app/add"
+			case f.Subscriptions:
+				dest = "/app/publish"
+				require.NoError(t, c.Send(&subprotocol.Message{
+					Kind: subprotocol.KindSubscribe, Subscription: "s1", Destination: "/topic/sums",
+				}))
+			}
+			return c
 		}
+		c := dial()
 		ask := func(contentType string, body []byte) *subprotocol.Message {
 			require.NoError(t, c.Send(&subprotocol.Message{Destination: dest, Receipt: "r1", ContentType: contentType, Body: body}))
-			m, err := c.Receive()
-			require.NoError(t, err)
-			if c.Features().Replies {
-				require.Equal(t, "r1", m.Receipt)
+			for {
+				m, err := c.Receive()
+				require.NoError(t, err)
+				if m.Kind == subprotocol.KindReceipt {
+					continue // beside what was published
+				}
+				if c.Features().Replies {
+					require.Equal(t, "r1", m.Receipt)
+				}
+				if m.Kind == subprotocol.KindError && c.Features().FatalErrors {
+					c = dial()
+				}
+				return m
 			}
-			return m
 		}
 		for i, cd := range st.Codecs {
 			if i > 0 && dest == "" {
@@ -71,7 +95,8 @@ func TestTypedHandlers(t *testing.T) {
 			}
 			bad, err := cd.Append(nil, sum{A: -1})
 			require.NoError(t, err)
-			require.Equal(t, &subprotocol.Error{Code: "invalid", Text: "a must not be negative", Receipt: "r1"}, fault(t, ask(cd.ContentType(), bad)))
+			e := fault(t, ask(cd.ContentType(), bad))
+			require.Equal(t, [3]string{"invalid", "a must not be negative", "r1"}, [3]string{e.Code, e.Text, e.Receipt})
 			require.Equal(t, "bad-body", fault(t, ask(cd.ContentType(), []byte{0xc1})).Code)
 			require.Equal(t, "unsupported-content-type", fault(t, ask("text/odd", body)).Code)
 		}
@@ -100,7 +125,7 @@ func TestDialogue(t *testing.T) {
 		if !ann.Features().Subscriptions {
 			return
 		}
-		bob := s.Dial(t)
+		bob, fatal := s.Dial(t), ann.Features().FatalErrors
 		say := func(c *handlertest.Client, m subprotocol.Message) {
 			require.NoError(t, c.Send(&m))
 		}
@@ -122,6 +147,14 @@ func TestDialogue(t *testing.T) {
 		}
 		const topic = "/topic/a"
 		receipt, deliver, refusal := subprotocol.KindReceipt, subprotocol.KindDeliver, subprotocol.KindError
+		refused := func(id, code string) {
+			t.Helper()
+			expect(ann, refusal, id, code)
+			if fatal {
+				require.Equal(t, transport.StatusPolicyViolation, transport.CloseStatus(ann.Closed()))
+				ann = s.Dial(t)
+			}
+		}
 		for i, c := range []*handlertest.Client{ann, bob} {
 			say(c, subprotocol.Message{Kind: subprotocol.KindSubscribe, Subscription: fmt.Sprint("s", i), Destination: topic, Receipt: "sub"})
 			expect(c, receipt, "sub", "")
@@ -136,10 +169,10 @@ func TestDialogue(t *testing.T) {
 		}
 		require.Equal(t, map[subprotocol.Kind]bool{receipt: true, deliver: true}, got)
 
-		say(ann, subprotocol.Message{Destination: "/elsewhere", Receipt: "r2"})
-		expect(ann, refusal, "r2", "not-found")
-		say(ann, subprotocol.Message{Kind: subprotocol.KindUnsubscribe, Subscription: "s0", Receipt: "r3"})
-		expect(ann, receipt, "r3", "")
+		say(ann, subprotocol.Message{Kind: subprotocol.KindUnsubscribe, Subscription: "s0", Receipt: "r2"})
+		expect(ann, receipt, "r2", "")
+		say(ann, subprotocol.Message{Destination: "/elsewhere", Receipt: "r3"})
+		refused("r3", "not-found")
 
 		say(ann, subprotocol.Message{Kind: subprotocol.KindBegin, Transaction: "t1"})
 		say(ann, subprotocol.Message{Destination: topic, Transaction: "t1", Body: []byte("two")})
@@ -156,8 +189,10 @@ func TestDialogue(t *testing.T) {
 		say(ann, subprotocol.Message{Destination: topic, Transaction: "t2", Body: []byte("never")})
 		say(ann, subprotocol.Message{Destination: "/elsewhere", Transaction: "t2"})
 		say(ann, subprotocol.Message{Kind: subprotocol.KindCommit, Transaction: "t2", Receipt: "r6"})
-		expect(ann, refusal, "", "not-found")
-		expect(ann, refusal, "r6", "transaction-failed")
+		refused("", "not-found")
+		if !fatal {
+			expect(ann, refusal, "r6", "transaction-failed")
+		}
 		say(ann, subprotocol.Message{Destination: topic, Body: []byte("last")})
 		expect(bob, deliver, "s1", "last")
 
