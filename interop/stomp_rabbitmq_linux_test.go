@@ -1,0 +1,20 @@
+package interop
+
+import "testing"
+
+// Scripts that pass with RabbitMQ are right, and what weft's client can do with it is
+// no accident of weft's own server.
+func TestInteropRabbitMQ(t *testing.T) {
+	foreign(t)
+	b := rabbitmq(t)
+	t.Run("clients", func(t *testing.T) {
+		for _, c := range stompClients {
+			for _, v := range stompVersions {
+				t.Run(c.name+" "+v, func(t *testing.T) {
+					t.Parallel()
+					script(t, nil, c.command, c.script, b.tcp, v, "rabbitmq")
+				})
+			}
+		}
+	})
+}
