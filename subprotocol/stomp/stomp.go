@@ -1,0 +1,232 @@
+package stomp
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/transport"
+)
+
+var (
+	_ subprotocol.SubProtocol = (*SubProtocol)(nil)
+	_ subprotocol.Framer      = (*framer)(nil)
+	_ subprotocol.Former      = (*framer)(nil)
+	_ subprotocol.Splitter    = (*framer)(nil)
+	_ subprotocol.Partialer   = (*framer)(nil)
+)
+
+// The Sec-WebSocket-Protocol tokens of the versions.
+const (
+	V12 = "v12.stomp"
+	V11 = "v11.stomp"
+	V10 = "v10.stomp"
+)
+
+// Options say how a SubProtocol behaves. The zero value is the default. All limits
+// are about what comes in.
+type Options struct {
+	// Versions are those that are spoken, of "1.0", "1.1" and "1.2". nil, the default,
+	// means all of them. A server chooses the newest that the client has too.
+	Versions []string
+
+	// Server is what CONNECTED says in its header server. The default is "weft".
+	Server string
+
+	// MaxFrame bounds the bytes of one frame, from its command to its NUL, where the
+	// endpoint sets no limit of its own. The default is 64 KiB. A session holds as much of a
+	// frame that is not complete. A larger frame, and a content-length that
+	// announces one, ends the connection with status 1009.
+	MaxFrame int
+
+	// MaxHeaders bounds the headers of one frame. The default is 64.
+	MaxHeaders int
+
+	// MaxLine bounds the bytes of the command and of each header. The default is 8 KiB.
+	// Destinations and the names of subscriptions live in the tables of sessions and
+	// brokers: a large bound is multiplied by their number.
+	MaxLine int
+
+	// Lenient has versions 1.1 and 1.2 take what only 1.0 allows: subscriptions without an
+	// id, which are named by their destination. A client that subscribes twice to one
+	// destination can't tell the two apart.
+	Lenient bool
+
+	// Binary has a client send binary messages only. By default they are text unless the body
+	// is not UTF-8. A server answers as the client connected.
+	Binary bool
+}
+
+// SubProtocol makes framers of one set of options. It is immutable and safe for
+// concurrent use.
+type SubProtocol struct {
+	opts     Options
+	accepted [numVersions]bool
+	newest   version
+	list     string // of the versions, oldest first: "1.0,1.1,1.2"
+
+	// pool lends what Decode needs for one frame, so that a silent connection holds
+	// none of it.
+	pool sync.Pool
+}
+
+// New returns STOMP. A nil opts is the zero Options; opts may be changed afterwards.
+// It panics if opts can't be used.
+func New(opts *Options) *SubProtocol {
+	s := new(SubProtocol)
+	if opts != nil {
+		s.opts = *opts
+	}
+	for _, o := range []struct {
+		name     string
+		value    *int
+		standard int
+	}{
+		{"MaxFrame", &s.opts.MaxFrame, 64 << 10},
+		{"MaxHeaders", &s.opts.MaxHeaders, 64},
+		{"MaxLine", &s.opts.MaxLine, 8 << 10},
+	} {
+		if *o.value < 0 {
+			panic(fmt.Sprintf("stomp: Options.%s is negative", o.name))
+		}
+		if *o.value == 0 {
+			*o.value = o.standard
+		}
+	}
+	if s.opts.Server == "" {
+		s.opts.Server = "weft"
+	}
+	if !expressible(s.opts.Server) {
+		panic(fmt.Sprintf("stomp: Options.Server %q can't stand in a header", s.opts.Server))
+	}
+	s.setVersions()
+	s.pool.New = func() any { return &frame{length: -1} }
+	return s
+}
+
+func (s *SubProtocol) setVersions() {
+	for _, name := range s.opts.Versions {
+		v := versionOf(name)
+		if v == 0 {
+			panic(fmt.Sprintf("stomp: Options.Versions has %q, which is not 1.0, 1.1 or 1.2", name))
+		}
+		s.accepted[v] = true
+	}
+	var names []string
+	for v := v10; v <= v12; v++ {
+		if s.opts.Versions == nil {
+			s.accepted[v] = true
+		}
+		if s.accepted[v] {
+			names = append(names, v.String())
+			s.newest = v
+		}
+	}
+	if names == nil {
+		panic("stomp: Options.Versions is empty")
+	}
+	s.list = strings.Join(names, ",")
+	s.opts.Versions = nil // the caller's
+}
+
+// Names returns V12, V11 and V10, or those of Options.Versions. The slice is the
+// caller's.
+func (s *SubProtocol) Names() []string {
+	names := []string{V12, V11, V10}
+	return slices.DeleteFunc(names, func(name string) bool {
+		return !s.accepted[v12-version(slices.Index([]string{V12, V11, V10}, name))]
+	})
+}
+
+// NewFramer makes the framer of one connection. name has no influence: the version is
+// what the headers accept-version and version say.
+func (s *SubProtocol) NewFramer(_ string, cfg subprotocol.FramerConfig) subprotocol.Framer {
+	f := &framer{sub: s, client: cfg.Client, textOnly: cfg.TextOnly, max: cfg.MaxFrame}
+	if f.max == 0 {
+		f.max = s.opts.MaxFrame
+	}
+	return f
+}
+
+type framer struct {
+	sub      *SubProtocol
+	client   bool
+	textOnly bool
+	max      int // of a frame; not above 0 if there is none
+
+	// Decode's, and that of an Append of Connected.
+	version version   // 0 until CONNECT or CONNECTED was read
+	binary  bool      // CONNECT came as binary
+	cur     *frame    // the one that is not complete, nil between frames
+	seen    *interned // what Decode has met before; nil before the first
+
+	// live is the form that holds once CONNECTED was written or read, 0 before.
+	live atomic.Uint32
+
+	// count numbers the MESSAGEs that have no ID.
+	count atomic.Uint64
+}
+
+// form is all that the encoding depends on besides the SubProtocol.
+type form struct {
+	version          version
+	binary, textOnly bool
+	client           bool
+}
+
+const liveBinary = 1 << 8
+
+// form returns that of this connection.
+func (f *framer) form() form {
+	live := f.live.Load()
+	binary := live&liveBinary != 0 || live == 0 && f.client && f.sub.opts.Binary && !f.textOnly
+	return form{version(live & 0xff), binary, f.textOnly, f.client}
+}
+
+// begin has the version hold from now on.
+func (f *framer) begin(binary bool) {
+	live := uint32(f.version)
+	if binary && !f.textOnly {
+		live |= liveBinary
+	}
+	f.live.Store(live)
+}
+
+func (f *framer) Form() any { return f.form() }
+
+func (f *framer) Features() subprotocol.Features {
+	v := f.form().version
+	if v == 0 {
+		v = f.sub.newest
+	}
+	return subprotocol.Features{
+		Connect: true, Subscriptions: true, FatalErrors: true, Receipts: true, Acks: true, Nacks: v >= v11,
+		Transactions: true, Errors: true, Heartbeats: v >= v11, Disconnect: true,
+	}
+}
+
+// Partial is how many bytes of a frame that is not complete are held.
+func (f *framer) Partial() int {
+	if f.cur == nil {
+		return 0
+	}
+	return len(f.cur.buf)
+}
+
+// malformed is an error of bytes that are no frame.
+func malformed(format string, args ...any) *subprotocol.Error {
+	return fault("malformed", format, args...)
+}
+
+func fault(code, format string, args ...any) *subprotocol.Error {
+	return &subprotocol.Error{Code: code, Text: fmt.Sprintf(format, args...), Fatal: true}
+}
+
+func tooLarge(format string, args ...any) *subprotocol.Error {
+	e := fault("too-large", format, args...)
+	e.Status = transport.StatusMessageTooBig
+	return e
+}
