@@ -284,7 +284,7 @@ func (p *selectorParser) number() operand {
 func (p *selectorParser) comparison(left operand, o relation) condition {
 	ordered := o.less != o.greater
 	if ordered && left.is == tokenText {
-		p.expected("= or <>, as texts have no order,")
+		p.expected("= or <> beside a text")
 	}
 	p.next()
 	if p.is == tokenText && (ordered || left.is == tokenNumber) {

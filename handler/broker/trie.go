@@ -77,11 +77,14 @@ func (t *trie[V]) remove(pattern string, v V) bool {
 // match yields the values of each pattern that destination matches: one that is
 // registered under several of these as often. A destination that checkDestination
 // refuses matches nothing. yield must not change the trie.
-func (t *trie[V]) match(destination string, yield func(V)) {
+func (t *trie[V]) match(destination string, yield func(V)) { t.search(destination, yield) }
+
+// search is match, and returns how many nodes it has visited.
+func (t *trie[V]) search(destination string, yield func(V)) int {
 	var w trieWalk[V]
 	for rest, more := destination, true; more; {
 		if w.n == maxSegments {
-			return
+			return 0
 		}
 		w.seg[w.n], rest, more = cutSegment(rest, t.separator, w.n == 0)
 		for i := range w.n {
@@ -93,19 +96,22 @@ func (t *trie[V]) match(destination string, yield func(V)) {
 		w.n++
 	}
 	w.visit(&t.root, 1, yield)
+	return w.visits
 }
 
 // A trieWalk is one match under way.
 type trieWalk[V comparable] struct {
-	n    int
-	seg  [maxSegments]string
-	same [maxSegments]uint64 // the positions from this one on that have the same segment
+	visits int
+	n      int
+	seg    [maxSegments]string
+	same   [maxSegments]uint64 // the positions from this one on that have the same segment
 }
 
 // visit goes on at node n, which the first i segments lead to for each bit i that
 // is set in at. To go on with all positions at once keeps it from going through a
 // node below "**" again and again.
 func (w *trieWalk[V]) visit(n *trieNode[V], at uint64, yield func(V)) {
+	w.visits++
 	if at>>w.n&1 != 0 {
 		for _, v := range n.values {
 			yield(v)
