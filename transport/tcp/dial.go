@@ -23,15 +23,15 @@ func (t *Transport) Dial(ctx context.Context, rawURL string, cfg *transport.Dial
 	if cfg == nil {
 		cfg = &transport.DialConfig{}
 	}
-	u, secure, err := parseURL(rawURL)
+	to, err := parseURL(rawURL)
 	if err != nil {
 		return nil, fmt.Errorf("tcp: dial: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.opts.HandshakeTimeout)
 	defer cancel()
-	nc, err := connect(ctx, u, secure, cfg.TLS)
+	nc, err := to.connect(ctx, cfg.TLS)
 	if err != nil {
-		return nil, fmt.Errorf("tcp: dial %s: %w", u.Host, err)
+		return nil, fmt.Errorf("tcp: dial %s: %w", to.addr(), err)
 	}
 	sub := ""
 	if len(cfg.SubProtocols) > 0 {
@@ -40,42 +40,46 @@ func (t *Transport) Dial(ctx context.Context, rawURL string, cfg *transport.Dial
 	return t.start(nc, sub, nil, open), nil
 }
 
+// target is what a URL says.
+type target struct {
+	host, port string
+	secure     bool
+}
+
 // parseURL checks a URL. Its errors do not have what may be a password.
-func parseURL(raw string) (u *url.URL, secure bool, err error) {
-	u, err = url.Parse(raw)
+func parseURL(raw string) (to target, err error) {
+	u, err := url.Parse(raw)
 	if err != nil {
-		return nil, false, errors.New("URL is malformed")
+		return to, errors.New("URL is malformed") // the parser quotes all of it
 	}
+	to = target{host: u.Hostname(), port: u.Port()}
+	standard := DefaultPort
 	switch u.Scheme {
 	case "tcp", "stomp":
 	case "tls", "stomp+ssl":
-		secure = true
+		to.secure, standard = true, DefaultTLSPort
 	default:
-		return nil, false, fmt.Errorf("scheme of URL is %q, want tcp, stomp, tls or stomp+ssl", u.Scheme)
+		return to, fmt.Errorf("scheme of URL is %q, want tcp, stomp, tls or stomp+ssl", u.Scheme)
 	}
 	switch {
-	case u.Hostname() == "":
-		return nil, false, errors.New("URL has no host")
+	case to.host == "":
+		return to, errors.New("URL has no host")
 	case u.User != nil:
-		return nil, false, errors.New("URL has user information; the sub-protocol has a place for it")
+		return to, errors.New("URL has user information; the sub-protocol has a place for it")
 	case u.Path != "" && u.Path != "/", u.RawQuery != "", u.Fragment != "":
-		return nil, false, errors.New("URL has more than a host and a port")
+		return to, errors.New("URL has more than a host and a port")
+	case to.port == "":
+		to.port = standard
 	}
-	return u, secure, nil
+	return to, nil
 }
 
-func connect(ctx context.Context, u *url.URL, secure bool, config *tls.Config) (net.Conn, error) {
-	port := u.Port()
-	switch {
-	case port != "":
-	case secure:
-		port = DefaultTLSPort
-	default:
-		port = DefaultPort
-	}
+func (to *target) addr() string { return net.JoinHostPort(to.host, to.port) }
+
+func (to *target) connect(ctx context.Context, config *tls.Config) (net.Conn, error) {
 	var d net.Dialer
-	nc, err := d.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
-	if err != nil || !secure {
+	nc, err := d.DialContext(ctx, "tcp", to.addr())
+	if err != nil || !to.secure {
 		return nc, err
 	}
 	if config == nil {
@@ -83,7 +87,7 @@ func connect(ctx context.Context, u *url.URL, secure bool, config *tls.Config) (
 	}
 	if config.ServerName == "" {
 		config = config.Clone()
-		config.ServerName = u.Hostname()
+		config.ServerName = to.host
 	}
 	tc := tls.Client(wire.NewShim(nc), config)
 	if err := tc.HandshakeContext(ctx); err != nil {

@@ -45,9 +45,10 @@
 // close-notify), and what the peer sends is dropped until it ends the other half, for
 // CloseTimeout at most. Closed always gets a *transport.EndError: with the code of Close
 // and transport.ErrLocalClose on the side that called it, else with
-// StatusAbnormalClosure, and io.EOF if the peer ended its half in good order. Then too
-// what was taken is sent before the connection ends, for CloseTimeout at most. A
-// connection that is paused reads nothing, and does not see the end before Resume.
+// StatusAbnormalClosure, and io.EOF if the peer ended its half (crypto/tls says so also
+// where its close-notify is missing). Then too what was taken is sent before the
+// connection ends, for CloseTimeout at most. A connection that is paused reads nothing,
+// and does not see the end before Resume.
 //
 // Conns have Yield and Pause. There is no Ping: the sub-protocol's heartbeats notice
 // a silent peer, and TCP's keep-alive one that is gone.
