@@ -7,14 +7,5 @@ import "testing"
 func TestInteropRabbitMQ(t *testing.T) {
 	foreign(t)
 	b := rabbitmq(t)
-	t.Run("clients", func(t *testing.T) {
-		for _, c := range stompClients {
-			for _, v := range stompVersions {
-				t.Run(c.name+" "+v, func(t *testing.T) {
-					t.Parallel()
-					script(t, nil, c.command, c.script, b.tcp, v, "rabbitmq")
-				})
-			}
-		}
-	})
+	t.Run("clients", func(t *testing.T) { eachStompClient(t, b.tcp, "rabbitmq") })
 }

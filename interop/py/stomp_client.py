@@ -411,7 +411,8 @@ def unescaped():
     c.subscribe(destination)
     c.send(destination, "x", headers={"value": "a:b\\nc\\\\d"})
     m = c.next("message")
-    assert not WEFT or m.headers["value"] == "a:b\\nc\\\\d", m.headers  # RabbitMQ has escapes in all versions
+    # stomp.py and RabbitMQ have escapes in all versions.
+    assert not WEFT or m.original_headers["value"] == "a:b\\nc\\\\d", m.original_headers
 
 
 @case("1.1", "1.2")
