@@ -302,7 +302,7 @@ func (k *sink) Emit(m *subprotocol.Message) error {
 		return errStopped
 	}
 	if !s.connected.Load() && m.Kind != subprotocol.KindConnect && m.Kind != subprotocol.KindHeartbeat {
-		return s.fail(&subprotocol.Error{Code: "not-connected", Text: "the first message must be a connect", Fatal: true})
+		return s.fail(&subprotocol.Error{Code: "not-connected", Text: "the first message must be a connect", Receipt: m.Receipt, Fatal: true})
 	}
 	if s.dialogue != nil {
 		s.dialogue.whole = true

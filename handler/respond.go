@@ -180,10 +180,14 @@ func answerable(r Request) bool {
 		return true
 	}
 	f := r.Session.Features()
-	if f.Replies {
+	switch {
+	case f.Replies:
 		return r.Message.Receipt != ""
+	case f.Subscriptions:
+		return r.Message.Header.Get(replyTo) != ""
+	default:
+		return true
 	}
-	return !f.Subscriptions
 }
 
 // send sends res to all places, and frees it. Nothing is sent if a place is not known.

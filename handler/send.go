@@ -205,7 +205,9 @@ type waiter struct {
 //
 // A Kind of 0 becomes KindReply. The Receipt of a Reply ties it to its request and
 // its Subscription to a subscription: where they are empty in m they are those of
-// r.Message, and so it is with an Error. Other kinds go out as they are. m is the
+// r.Message, and so it is with an Error. Where the sub-protocol does not tie replies to
+// receipts, such as STOMP, the Destination is that of r.Message as well, and the Subscription of
+// the answer to a SEND what its header reply-to says. Other kinds go out as they are. m is the
 // caller's again when Reply returns. r.Message itself may be changed and sent back.
 //
 // A message that asked for a receipt gets one answer: a Reply where the sub-protocol
@@ -221,6 +223,9 @@ func (r Request) Reply(m *subprotocol.Message) (Status, error) {
 	}
 	if r.Message != nil {
 		answer(&sc.msg, r.Message)
+		if sc.msg.Kind == subprotocol.KindReply && !r.Session.framer.Features().Replies {
+			direct(&sc.msg, r.Message)
+		}
 	}
 	paid := r.pays(&sc.msg)
 	if r.tx != nil {
@@ -269,6 +274,16 @@ func answer(m, request *subprotocol.Message) {
 	}
 	m.Receipt = cmp.Or(m.Receipt, request.Receipt)
 	m.Subscription = cmp.Or(m.Subscription, request.Subscription)
+}
+
+// replyTo is the header of a Send that names the subscription for the answer, where the
+// sub-protocol has no other way to tie one to the other.
+const replyTo = "reply-to"
+
+// direct fills where a Reply goes that is a delivery like any other.
+func direct(m, request *subprotocol.Message) {
+	m.Destination = cmp.Or(m.Destination, request.Destination)
+	m.Subscription = cmp.Or(m.Subscription, request.Header.Get(replyTo))
 }
 
 // reply sends the message in sc, and frees sc. Before inReady that is Connected or

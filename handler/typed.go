@@ -26,7 +26,8 @@ type None struct{}
 //
 // The result is encoded by the codec of the request, or the first where there was
 // nothing to decode, and answers a SUBSCRIBE, or a SEND that can be answered: one that
-// asks for a receipt, where the sub-protocol ties replies to receipts, and any where it
+// asks for a receipt, where the sub-protocol ties replies to receipts; where it does not,
+// such as STOMP, one whose header reply-to names a subscription for the answer; and any where it
 // has no subscriptions either, such as raw. The answer to a SUBSCRIBE is the only
 // message of that subscription. WithSendTo and WithSendToUser send the result elsewhere
 // instead. A []byte goes out as it is, without
