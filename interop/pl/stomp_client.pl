@@ -216,6 +216,16 @@ push @cases, $version eq '1.0'
         done($c, 'SEND', destination => $destination, body => 'two');
         quiet($c);
     },
+    'a backslash and a later colon are nothing special' => sub {
+        my $c = connected();
+        my $destination = fresh('queue');
+        my $value = 'a:b\\n\\\\c\\t';
+        subscribe($c, $destination);
+        $c->send({ destination => $destination, value => $value, body => 'x' });
+        my $m = next_frame($c, 'MESSAGE');
+        # RabbitMQ has escapes in all versions.
+        check(!$weft || $m->headers->{value} eq $value, $m->as_string);
+    },
     )
     : (
     'ack client-individual acknowledges one message' => sub {

@@ -404,17 +404,6 @@ def escaped():
     assert m.headers["spaces"] == "  two  ", m.headers
 
 
-@case("1.0")
-def unescaped():
-    """under 1.0 a backslash and a later colon are nothing special"""
-    c, destination = connect(), fresh("topic")
-    c.subscribe(destination)
-    c.send(destination, "x", headers={"value": "a:b\\nc\\\\d"})
-    m = c.next("message")
-    # stomp.py and RabbitMQ have escapes in all versions.
-    assert not WEFT or m.original_headers["value"] == "a:b\\nc\\\\d", m.original_headers
-
-
 @case("1.1", "1.2")
 def heartbeats():
     """both sides beat, and silence within the agreed time ends nothing"""
