@@ -203,7 +203,7 @@ func TestFuncWithoutReplies(t *testing.T) {
 		c := &fakeConn{room: -1}
 		_, r := open(t, e, c)
 		r.Receive(textMessage("CONNECT\nSEND d=/x r=1|{}\nSUBSCRIBE d=/x s=1|{}"))
-		require.Equal(t, []string{"CONNECTED", "RECEIPT r=1", `REPLY s=1|{"room":"","text":""}`}, c.messages())
+		require.Equal(t, []string{"CONNECTED", "RECEIPT r=1", `REPLY d=/x s=1|{"room":"","text":""}`}, c.messages())
 		r.Closed(nil)
 	})
 }
@@ -264,7 +264,7 @@ func TestFuncSendsElsewhere(t *testing.T) {
 			require.Equal(t, []string{"ERROR r=5 internal"}, do(`SEND r=5 d=`+d+`|{}`))
 			require.Empty(t, p.got, "nothing may be sent if a destination is not known")
 		}
-		require.Equal(t, []string{"REPLY s=1|hi"}, do("SUBSCRIBE d=/text s=1"))
+		require.Equal(t, []string{"REPLY d=/x s=1|hi"}, do("SUBSCRIBE d=/text s=1"))
 		require.Equal(t, []string{"/all text/plain hi"}, p.got)
 
 		do("SEND d=/bytes|x")
