@@ -1,0 +1,136 @@
+package broker
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/weftws/weft/subprotocol"
+)
+
+func TestQueueByTurns(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := New(nil)
+		s := serve(t, b)
+		a, z := s.join(""), s.join("")
+		z.send("/queue/a", "1", "2", "3", "4", "5")
+		synctest.Wait()
+		st, ok := b.Queue("/queue/a")
+		require.True(t, ok)
+		require.Equal(t, 5, st.Ready)
+		a.subscribe("q", "/queue/a", "client-individual", "prefetch-count", "2")
+		require.Equal(t, "1 2", a.bodies())
+		z.subscribe("q", "/queue/a", "auto")
+		require.Equal(t, "3 4 5", z.bodies())
+		st, _ = b.Queue("/queue/a")
+		require.Equal(t, 0, st.Ready)
+		require.Equal(t, 2, st.Unsettled)
+		require.Equal(t, 2, st.Consumers)
+		a.settle("ack", "q", "1", "2")
+		require.Equal(t, "", a.codes())
+		a.settle("ack", "q", "1")
+		require.Equal(t, "unknown-ack", a.codes())
+		z.send("/queue/a", "6", "7", "8", "9")
+		synctest.Wait()
+		require.Equal(t, 4, len(a.all())+len(z.all()))
+		a.leave()
+		z.leave()
+		synctest.Wait()
+		b.requireEmpty(t)
+	})
+}
+
+func TestNackGoesToAnother(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := New(nil)
+		s := serve(t, b)
+		a, z := s.join(""), s.join("")
+		a.subscribe("q", "/queue/a", "client-individual")
+		a.send("/queue/a", "1", "2")
+		require.Equal(t, "1 2", a.bodies())
+		a.settle("nack", "q", "1")
+		require.Empty(t, a.bodies())
+		z.subscribe("q", "/queue/a", "client-individual")
+		got := z.wait("redelivered")
+		f := parse(t, got[0])
+		require.Equal(t, "2", f.header("delivery-count"))
+		require.Equal(t, "1", string(f.Body))
+		z.settle("nack", "q", f.ID)
+		require.Equal(t, "1", a.bodies())
+		// Now alone.
+		z.say(`{'type':'unsubscribe','subscription':'q'}`)
+		a.settle("nack", "q", "3")
+		require.Empty(t, a.bodies())
+		time.Sleep(time.Second - 1)
+		require.Empty(t, a.bodies())
+		time.Sleep(1)
+		fs := a.frames()
+		require.Len(t, fs, 1)
+		require.Equal(t, "4", fs[0].header("delivery-count"))
+		a.cut()
+		synctest.Wait()
+		st, _ := b.Queue("/queue/a")
+		require.Equal(t, 2, st.Ready)
+		z.subscribe("q", "/queue/a", "client")
+		synctest.Wait()
+		z.leave()
+	})
+}
+
+func TestDeadLetters(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var told []string
+		b := New(&Options{MaxDeliveries: 2, DeadLetter: "/queue/dead", Hooks: Hooks{
+			DeadLettered: func(d string, m *subprotocol.Message, r DeadReason) {
+				told = append(told, fmt.Sprint(d, " ", string(m.Body), " ", r))
+			},
+		}})
+		s := serve(t, b)
+		a := s.join("")
+		a.subscribe("q", "/queue/a", "client-individual")
+		a.send("/queue/a", "1", "2")
+		require.Equal(t, "1 2", a.bodies())
+		a.settle("nack", "q", "1")
+		time.Sleep(time.Second)
+		require.Equal(t, "1", a.bodies())
+		a.settle("nack", "q", "3")
+		synctest.Wait()
+		a.subscribe("d", "/queue/dead", "auto")
+		a.subscribe("e", "/queue/a", "client-individual")
+		a.say(`{'type':'unsubscribe','subscription':'q'}`, `{'type':'unsubscribe','subscription':'e'}`)
+		fs := a.frames()
+		require.Len(t, fs, 3)
+		require.Equal(t, "refused", fs[0].header("dead-reason"))
+		require.Equal(t, "2", fs[1].header("delivery-count"))
+		require.Equal(t, "abandoned", fs[2].header("dead-reason"))
+		require.Equal(t, "/queue/a", fs[2].header("dead-destination"))
+		require.Equal(t, "2", fs[2].header("dead-deliveries"))
+		require.Equal(t, []string{"/queue/a 1 refused", "/queue/a 2 abandoned"}, told)
+		a.leave()
+		synctest.Wait()
+		b.requireEmpty(t)
+	})
+}
+
+func TestQueueLargerThanASession(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := New(nil)
+		s := serve(t, b)
+		a := s.join("")
+		var want []string
+		for i := range 5000 {
+			require.NoError(t, b.Publish(t.Context(), "/queue/a", body(fmt.Sprint(i))))
+			want = append(want, fmt.Sprint(i))
+		}
+		a.say(`{'type':'subscribe','subscription':'q','destination':'/queue/a'}`)
+		time.Sleep(10 * time.Second)
+		require.Equal(t, strings.Join(want, " "), a.bodies())
+		a.leave()
+		synctest.Wait()
+		b.requireEmpty(t)
+	})
+}
