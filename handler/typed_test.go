@@ -264,7 +264,7 @@ func TestFuncSendsElsewhere(t *testing.T) {
 			require.Equal(t, []string{"ERROR r=5 internal"}, do(`SEND r=5 d=`+d+`|{}`))
 			require.Empty(t, p.got, "nothing may be sent if a destination is not known")
 		}
-		require.Equal(t, []string{"REPLY d=/x s=1|hi"}, do("SUBSCRIBE d=/text s=1"))
+		require.Equal(t, []string{"REPLY s=1|hi"}, do("SUBSCRIBE d=/text s=1"))
 		require.Equal(t, []string{"/all text/plain hi"}, p.got)
 
 		do("SEND d=/bytes|x")
