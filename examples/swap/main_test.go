@@ -52,7 +52,7 @@ func TestRun(t *testing.T) {
 }
 
 // No row is missing of the table that weft's own tests range over, except those
-// without a codec, which typed handlers need.
+// without a codec, which typed handlers need, and STOMP's, which has no replies.
 func TestRowsHaveTheTable(t *testing.T) {
 	t.Parallel()
 	var got, want []string
@@ -60,7 +60,7 @@ func TestRowsHaveTheTable(t *testing.T) {
 		got = append(got, r.name())
 	}
 	for _, s := range handlertest.Stacks() {
-		if s.Codecs != nil {
+		if s.Codecs != nil && !strings.HasPrefix(s.Format, "stomp/") {
 			want = append(want, s.Name)
 		}
 	}

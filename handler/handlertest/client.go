@@ -18,6 +18,7 @@ var errTimeout = errors.New("handlertest: timed out")
 // sub-protocol's own framer. Send and Receive may be called by one goroutine each
 // at a time, the other methods by any.
 type Client struct {
+	stack  Stack
 	conn   transport.Conn
 	framer subprotocol.Framer
 	relay  *relay
@@ -38,12 +39,15 @@ type Client struct {
 	cause error
 }
 
-func newClient(hand func(*subprotocol.Message)) *Client {
+func newClient(st Stack, hand func(*subprotocol.Message)) *Client {
 	return &Client{
-		hand: hand,
+		stack: st, hand: hand,
 		room: make(chan struct{}, 1), more: make(chan struct{}, 1), connected: make(chan struct{}, 1), gone: make(chan struct{}),
 	}
 }
+
+// Stack is the row that the client has dialled.
+func (c *Client) Stack() Stack { return c.stack }
 
 // Conn is the client's connection, for the optional interfaces that package
 // transport finds with As. Writing to it is Send's.

@@ -37,7 +37,7 @@ func trouble(ctx context.Context, r handler.Request) error {
 var ends = []struct {
 	name   string
 	act    func(t *testing.T, s *handlertest.Server, c *handlertest.Client, ses *handler.Session)
-	cause  func(t *testing.T, err error)
+	cause  func(t *testing.T, st handlertest.Stack, err error)
 	client func(t *testing.T, c *handlertest.Client)
 }{
 	{
@@ -45,11 +45,7 @@ var ends = []struct {
 		func(t *testing.T, _ *handlertest.Server, c *handlertest.Client, _ *handler.Session) {
 			require.NoError(t, c.Close(4001, "bye"))
 		},
-		func(t *testing.T, err error) {
-			var said *transport.CloseError
-			require.ErrorAs(t, err, &said)
-			require.Equal(t, transport.CloseError{Code: 4001, Reason: "bye"}, *said)
-		},
+		func(t *testing.T, st handlertest.Stack, err error) { requireSaid(t, st, err, 4001, "bye") },
 		func(t *testing.T, c *handlertest.Client) {
 			requireEnd(t, c.Closed(), 4001)
 			require.ErrorIs(t, c.Closed(), transport.ErrLocalClose)
@@ -61,7 +57,7 @@ var ends = []struct {
 			require.NoError(t, ses.Close(4002, "done"))
 			require.ErrorIs(t, ses.Close(4003, "again"), net.ErrClosed)
 		},
-		func(t *testing.T, err error) {
+		func(t *testing.T, _ handlertest.Stack, err error) {
 			requireEnd(t, err, 4002)
 			require.ErrorIs(t, err, transport.ErrLocalClose)
 		},
@@ -74,7 +70,7 @@ var ends = []struct {
 			defer cancel()
 			require.NoError(t, s.Endpoint.Shutdown(ctx))
 		},
-		func(t *testing.T, err error) {
+		func(t *testing.T, _ handlertest.Stack, err error) {
 			requireEnd(t, err, transport.StatusGoingAway)
 			require.ErrorIs(t, err, handler.ErrShutdown)
 		},
@@ -85,7 +81,9 @@ var ends = []struct {
 	{
 		"client vanishes",
 		func(_ *testing.T, _ *handlertest.Server, c *handlertest.Client, _ *handler.Session) { c.Cut() },
-		func(t *testing.T, err error) { requireEnd(t, err, transport.StatusAbnormalClosure) },
+		func(t *testing.T, _ handlertest.Stack, err error) {
+			requireEnd(t, err, transport.StatusAbnormalClosure)
+		},
 		func(t *testing.T, c *handlertest.Client) { requireEnd(t, c.Closed(), transport.StatusAbnormalClosure) },
 	},
 	{
@@ -93,7 +91,7 @@ var ends = []struct {
 		func(t *testing.T, _ *handlertest.Server, c *handlertest.Client, _ *handler.Session) {
 			send(t, c, "panic")
 		},
-		func(t *testing.T, err error) { requireEnd(t, err, transport.StatusInternalError) },
+		func(t *testing.T, _ handlertest.Stack, err error) { requireEnd(t, err, transport.StatusInternalError) },
 		func(t *testing.T, c *handlertest.Client) {
 			requireClosed(t, c, transport.StatusInternalError, "internal error")
 		},
@@ -103,7 +101,7 @@ var ends = []struct {
 		func(t *testing.T, _ *handlertest.Server, c *handlertest.Client, _ *handler.Session) {
 			send(t, c, "goexit")
 		},
-		func(t *testing.T, err error) { requireEnd(t, err, transport.StatusInternalError) },
+		func(t *testing.T, _ handlertest.Stack, err error) { requireEnd(t, err, transport.StatusInternalError) },
 		func(t *testing.T, c *handlertest.Client) {
 			requireClosed(t, c, transport.StatusInternalError, "internal error")
 		},
@@ -113,7 +111,7 @@ var ends = []struct {
 		func(t *testing.T, _ *handlertest.Server, c *handlertest.Client, _ *handler.Session) {
 			send(t, c, "fatal")
 		},
-		func(t *testing.T, err error) {
+		func(t *testing.T, _ handlertest.Stack, err error) {
 			requireEnd(t, err, 4003)
 			var typed *subprotocol.Error
 			require.ErrorAs(t, err, &typed)
@@ -126,12 +124,17 @@ var ends = []struct {
 			body := bytes.Repeat([]byte{1}, handlertest.MaxMessageSize+1)
 			require.NoError(t, c.Send(&subprotocol.Message{Type: transport.MessageBinary, Body: body}))
 		},
-		func(t *testing.T, err error) {
+		func(t *testing.T, st handlertest.Stack, err error) {
 			requireEnd(t, err, transport.StatusMessageTooBig)
+			if st.Stream { // the frame is too large
+				var typed *subprotocol.Error
+				require.ErrorAs(t, err, &typed)
+				return
+			}
 			require.ErrorIs(t, err, transport.ErrMessageTooBig)
 		},
 		func(t *testing.T, c *handlertest.Client) {
-			require.Equal(t, transport.StatusMessageTooBig, transport.CloseStatus(c.Closed()))
+			requireStatus(t, c, transport.StatusMessageTooBig)
 		},
 	},
 }
@@ -151,7 +154,7 @@ func TestEnds(t *testing.T) {
 				end.act(t, s, c, ses)
 				cause := take(t, rec.causes)
 				require.ErrorIs(t, cause, net.ErrClosed)
-				end.cause(t, cause)
+				end.cause(t, st, cause)
 				require.ErrorIs(t, c.Closed(), net.ErrClosed)
 				end.client(t, c)
 

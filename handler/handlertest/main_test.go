@@ -3,6 +3,7 @@ package handlertest_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,7 +24,17 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func each(t *testing.T, f func(t *testing.T, st handlertest.Stack)) {
 	t.Helper()
 	rows(t, f, func(st handlertest.Stack) bool {
-		return st.Format == "raw/none" || st.Format == "json/json" || st.Format == "msgpack/msgpack"
+		return st.Format == "raw/none" || st.Format == "json/json" || st.Format == "msgpack/msgpack" || st.Format == "stomp/json"
+	})
+}
+
+// handshakes is each without the rows that have none.
+func handshakes(t *testing.T, f func(t *testing.T, st handlertest.Stack)) {
+	t.Helper()
+	each(t, func(t *testing.T, st handlertest.Stack) {
+		if !st.Stream {
+			f(t, st)
+		}
 	})
 }
 
@@ -118,10 +129,31 @@ func roundTrip(t testing.TB, c *handlertest.Client, body string) {
 // requireClosed checks what the server said when it closed.
 func requireClosed(t testing.TB, c *handlertest.Client, code transport.StatusCode, reason string) {
 	t.Helper()
-	err := c.Closed()
+	requireSaid(t, c.Stack(), c.Closed(), code, reason)
+}
+
+// requireSaid checks what the other side said when it closed. A stream only ends.
+func requireSaid(t testing.TB, st handlertest.Stack, err error, code transport.StatusCode, reason string) {
+	t.Helper()
+	if st.Stream {
+		requireEnd(t, err, transport.StatusAbnormalClosure)
+		require.ErrorIs(t, err, io.EOF)
+		return
+	}
 	var said *transport.CloseError
 	require.ErrorAs(t, err, &said)
 	require.Equal(t, transport.CloseError{Code: code, Reason: reason}, *said)
+}
+
+// requireStatus checks the status that the server closed with.
+func requireStatus(t testing.TB, c *handlertest.Client, code transport.StatusCode) {
+	t.Helper()
+	err := c.Closed()
+	if c.Stack().Stream {
+		requireEnd(t, err, transport.StatusAbnormalClosure)
+		return
+	}
+	require.Equal(t, code, transport.CloseStatus(err), "%v", err)
 }
 
 // requireEnd checks what was found or done on the side that asks.

@@ -151,7 +151,7 @@ func TestDialogue(t *testing.T) {
 			t.Helper()
 			expect(ann, refusal, id, code)
 			if fatal {
-				require.Equal(t, transport.StatusPolicyViolation, transport.CloseStatus(ann.Closed()))
+				requireStatus(t, ann, transport.StatusPolicyViolation)
 				ann = s.Dial(t)
 			}
 		}

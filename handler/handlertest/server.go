@@ -44,7 +44,7 @@ type Server struct {
 	Stack    Stack
 	Endpoint *handler.Endpoint
 
-	// URL is what to dial, with the path "/test".
+	// URL is what to dial, with the path "/test" where there are paths.
 	URL string
 
 	// Addr is the loopback address of the listener, "" for a stack without one.
@@ -75,6 +75,9 @@ func (st Stack) Start(t testing.TB, h handler.Handler, opts ...handler.Option) *
 	all := []handler.Option{
 		handler.WithSubProtocols(st.SubProtocol), handler.WithCodecs(st.Codecs...), handler.WithShutdownSpread(0),
 	}
+	if st.Stream {
+		all = append(all, handler.WithMaxFrame(MaxMessageSize)) // the transport has no messages to bound
+	}
 	s.Endpoint = handler.NewEndpoint(s.transport, h, append(all, opts...)...)
 	var err error
 	s.labelled(func(context.Context) { err = st.carrier.mount(s) })
@@ -90,7 +93,8 @@ func (st Stack) Start(t testing.TB, h handler.Handler, opts ...handler.Option) *
 }
 
 // Dial connects a client of the stack's sub-protocol, and fails the test if the handshake is
-// refused. A client whose Connect is refused is closed by the server.
+// refused. A client whose Connect is refused is closed by the server, and so is one that a
+// stream has no other way to refuse.
 func (s *Server) Dial(t testing.TB) *Client {
 	t.Helper()
 	c, err := s.DialWith(nil)
@@ -124,7 +128,7 @@ func (s *Server) DialWith(o *DialOptions) (*Client, error) {
 	if o == nil {
 		o = new(DialOptions)
 	}
-	c := newClient(o.OnMessage)
+	c := newClient(s.Stack, o.OnMessage)
 	url := s.URL
 	if o.Cuttable && s.Addr != "" {
 		var err error
@@ -132,7 +136,7 @@ func (s *Server) DialWith(o *DialOptions) (*Client, error) {
 		if err != nil {
 			return nil, err
 		}
-		url = scheme(s.Stack.TLS) + c.relay.addr() + "/test"
+		url = s.Stack.url(c.relay.addr())
 	}
 	spoken := o.SubProtocol
 	if spoken == nil {
@@ -298,7 +302,7 @@ func (s *Server) listen(serve func(net.Listener) error, want error, stop func() 
 		return err
 	}
 	s.Addr = ln.Addr().String()
-	s.URL = scheme(s.Stack.TLS) + s.Addr + "/test"
+	s.URL = s.Stack.url(s.Addr)
 	done := make(chan error, 1)
 	go func() { done <- serve(ln) }()
 	s.stop = append(s.stop, func() error {
@@ -313,9 +317,15 @@ func (s *Server) listen(serve func(net.Listener) error, want error, stop func() 
 	return nil
 }
 
-func scheme(secure bool) string {
-	if secure {
-		return "wss://"
+func (st Stack) url(addr string) string {
+	switch {
+	case st.Stream && st.TLS:
+		return "tls://" + addr
+	case st.Stream:
+		return "tcp://" + addr
+	case st.TLS:
+		return "wss://" + addr + "/test"
+	default:
+		return "ws://" + addr + "/test"
 	}
-	return "ws://"
 }

@@ -10,10 +10,12 @@ import (
 	"github.com/weftws/weft/subprotocol"
 	"github.com/weftws/weft/subprotocol/envelope"
 	"github.com/weftws/weft/subprotocol/raw"
+	"github.com/weftws/weft/subprotocol/stomp"
 	"github.com/weftws/weft/transport"
 	"github.com/weftws/weft/transport/gobwas"
 	"github.com/weftws/weft/transport/gorilla"
 	"github.com/weftws/weft/transport/pipe"
+	"github.com/weftws/weft/transport/tcp"
 )
 
 // MaxMessageSize is the limit for one incoming message, in bytes, that every
@@ -38,14 +40,21 @@ type Stack struct {
 	// process, "gobwas" and "gobwas-tls" under net/http (the latter on
 	// transport.NewTLSListener), "gobwas-https" under net/http with TLS of its own,
 	// "gobwas-bare" and "gobwas-bare-tls" on a listener without net/http,
-	// "gobwas-deflate" with compression of every message; and so for "gorilla".
+	// "gobwas-deflate" with compression of every message; and so for "gorilla". "tcp" and
+	// "tcp-tls" are listeners without WebSocket.
 	Carrier string
 
-	// Format names the sub-protocol and the first codec: "raw/none", "json/json".
+	// Format names the sub-protocol and the first codec: "raw/none", "json/json",
+	// "stomp/json".
 	Format string
 
 	// TLS reports that clients connect over TLS.
 	TLS bool
+
+	// Stream reports that the transport is a stream of bytes: there is no handshake
+	// that names sub-protocols, has headers or can be refused in words, and no close
+	// status for the other end.
+	Stream bool
 
 	// SubProtocol is what the endpoint gets first, and Dial speaks.
 	SubProtocol subprotocol.SubProtocol
@@ -62,11 +71,12 @@ type Stack struct {
 
 // carrier is a transport and a way to mount it.
 type carrier struct {
-	name  string
-	tls   bool
-	all   bool // has every format; the others are there for their own way alone
-	new   func(serverTLS *tls.Config) side
-	mount func(s *Server) error
+	name   string
+	tls    bool
+	all    bool // has every format; the others are there for their own way alone
+	new    func(serverTLS *tls.Config) side
+	mount  func(s *Server) error
+	stream bool // has the formats that find their own frames
 }
 
 // side is what a row needs of a transport.
@@ -78,17 +88,19 @@ type side interface {
 // carriers are one half of the table.
 func carriers() []carrier {
 	return []carrier{
-		{"pipe", false, true, newPipe, inProcess},
-		{"gobwas", false, true, newGobwas, overHTTP},
-		{"gobwas-tls", true, true, newGobwas, overTLSListener},
-		{"gobwas-https", true, false, newGobwas, overHTTPS},
-		{"gobwas-bare", false, false, newGobwas, overListener},
-		{"gobwas-bare-tls", true, false, newGobwasTLS, overListener},
-		{"gobwas-deflate", false, false, newGobwasDeflate, overHTTP},
-		{"gorilla", false, true, newGorilla, overHTTP},
-		{"gorilla-tls", true, true, newGorilla, overTLSListener},
-		{"gorilla-https", true, false, newGorilla, overHTTPS},
-		{"gorilla-deflate", false, false, newGorillaDeflate, overHTTP},
+		{"pipe", false, true, newPipe, inProcess, false},
+		{"gobwas", false, true, newGobwas, overHTTP, false},
+		{"gobwas-tls", true, true, newGobwas, overTLSListener, false},
+		{"gobwas-https", true, false, newGobwas, overHTTPS, false},
+		{"gobwas-bare", false, false, newGobwas, overListener, false},
+		{"gobwas-bare-tls", true, false, newGobwasTLS, overListener, false},
+		{"gobwas-deflate", false, false, newGobwasDeflate, overHTTP, false},
+		{"gorilla", false, true, newGorilla, overHTTP, false},
+		{"gorilla-tls", true, true, newGorilla, overTLSListener, false},
+		{"gorilla-https", true, false, newGorilla, overHTTPS, false},
+		{"gorilla-deflate", false, false, newGorillaDeflate, overHTTP, false},
+		{"tcp", false, false, newTCP, overListener, true},
+		{"tcp-tls", true, false, newTCPTLS, overListener, true},
 	}
 }
 
@@ -99,38 +111,40 @@ type format struct {
 	codecs      []codec.Codec
 	maxBody     int
 	all         bool // on every carrier
+	stream      bool // on streams too
 }
 
 // formats are the other half of the table.
 func formats() []format {
 	const (
-		head     = 512 // what an envelope has besides the body is far less
+		head     = 512 // what an envelope, or a frame of STOMP, has besides the body is far less
 		inBinary = MaxMessageSize - head
 		inText   = inBinary / 4 * 3 // as base64
 	)
 	jsonCodec, msgpackCodec := jsoncodec.New(nil), msgpackcodec.New(nil)
 	return []format{
-		{"raw/none", raw.New(nil), nil, MaxMessageSize, true},
-		{"raw/json", raw.New(nil), []codec.Codec{jsonCodec}, MaxMessageSize, false},
-		{"raw/msgpack", raw.New(nil), []codec.Codec{msgpackCodec}, MaxMessageSize, false},
-		{"json/json", envelope.NewJSON(nil), []codec.Codec{jsonCodec, msgpackCodec}, inText, true},
-		{"json/msgpack", envelope.NewJSON(nil), []codec.Codec{msgpackCodec, jsonCodec}, inText, false},
-		{"msgpack/msgpack", envelope.NewMsgpack(nil), []codec.Codec{msgpackCodec, jsonCodec}, inBinary, false},
-		{"msgpack/json", envelope.NewMsgpack(nil), []codec.Codec{jsonCodec, msgpackCodec}, inBinary, false},
+		{"raw/none", raw.New(nil), nil, MaxMessageSize, true, false},
+		{"raw/json", raw.New(nil), []codec.Codec{jsonCodec}, MaxMessageSize, false, false},
+		{"raw/msgpack", raw.New(nil), []codec.Codec{msgpackCodec}, MaxMessageSize, false, false},
+		{"json/json", envelope.NewJSON(nil), []codec.Codec{jsonCodec, msgpackCodec}, inText, true, false},
+		{"json/msgpack", envelope.NewJSON(nil), []codec.Codec{msgpackCodec, jsonCodec}, inText, false, false},
+		{"msgpack/msgpack", envelope.NewMsgpack(nil), []codec.Codec{msgpackCodec, jsonCodec}, inBinary, false, false},
+		{"msgpack/json", envelope.NewMsgpack(nil), []codec.Codec{jsonCodec, msgpackCodec}, inBinary, false, false},
+		{"stomp/json", stomp.New(nil), []codec.Codec{jsonCodec, msgpackCodec}, inBinary, true, true},
 	}
 }
 
 // Stacks returns the table, in a constant order: pipe and both engines, plain and over
-// TLS, with every format, and the other carriers with two. The slice is the caller's.
+// TLS, with every format, the other WebSockets with three, and streams with STOMP. The slice is the caller's.
 func Stacks() []Stack {
 	var stacks []Stack
 	for _, c := range carriers() {
 		for _, f := range formats() {
-			if !c.all && !f.all {
+			if !c.all && !f.all || c.stream && !f.stream {
 				continue
 			}
 			stacks = append(stacks, Stack{
-				Name: c.name + "/" + f.name, Carrier: c.name, Format: f.name, TLS: c.tls,
+				Name: c.name + "/" + f.name, Carrier: c.name, Format: f.name, TLS: c.tls, Stream: c.stream,
 				SubProtocol: f.subProtocol, Codecs: f.codecs, MaxBody: f.maxBody, carrier: c,
 			})
 		}
@@ -168,4 +182,10 @@ func newGorillaDeflate(*tls.Config) side {
 		MaxMessageSize: MaxMessageSize, CloseTimeout: closeTimeout, WriteTimeout: writeTimeout,
 		Compression: &gorilla.Compression{Threshold: -1},
 	})
+}
+
+func newTCP(*tls.Config) side { return newTCPTLS(nil) }
+
+func newTCPTLS(config *tls.Config) side {
+	return tcp.New(&tcp.Options{CloseTimeout: closeTimeout, TLS: config, WriteTimeout: writeTimeout})
 }
