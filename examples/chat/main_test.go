@@ -52,6 +52,7 @@ func TestPage(t *testing.T) {
 		"/chat.js":     {"text/javascript", `import "./tap.js"`},
 		"/client.js":   {"text/javascript", `"v1.json.weft"`},
 		"/msgpack.js":  {"text/javascript", `"v1.msgpack.weft"`},
+		"/stomp.js":    {"text/javascript", `"v12.stomp"`},
 		"/lines.js":    {"text/javascript", "new WebSocket(url)"},
 		"/tap.js":      {"text/javascript", "extends WebSocket"},
 		"/show.js":     {"text/javascript", "textContent"},

@@ -12,6 +12,7 @@ import (
 	"github.com/weftws/weft/handler"
 	"github.com/weftws/weft/subprotocol/envelope"
 	"github.com/weftws/weft/subprotocol/raw"
+	"github.com/weftws/weft/subprotocol/stomp"
 	"github.com/weftws/weft/transport"
 	"github.com/weftws/weft/transport/gobwas"
 	"github.com/weftws/weft/transport/gorilla"
@@ -34,12 +35,13 @@ func newStacks(l *slog.Logger) []stack {
 	inJSON := handler.WithSubProtocols(envelope.NewJSON(nil))
 	inMsgpack := handler.WithSubProtocols(envelope.NewMsgpack(nil))
 	inLines := handler.WithSubProtocols(raw.New(nil))
+	inSTOMP := handler.WithSubProtocols(stomp.New(nil))
 
 	overGobwas := gobwas.New(&gobwas.Options{MaxMessageSize: maxMessage})
 	overGorilla := gorilla.New(&gorilla.Options{MaxMessageSize: maxMessage})
 
 	to := func(t transport.Transport, opts ...handler.Option) *handler.Endpoint {
-		return handler.NewEndpoint(t, mux, append(opts, handler.WithMaxSessions(maxSessions))...)
+		return handler.NewEndpoint(t, mux, append(opts, handler.WithMaxSessions(maxSessions), handler.WithMaxFrame(maxMessage))...)
 	}
 	return []stack{
 		{"gobwas/json", "json", "gobwas, JSON envelope", to(overGobwas, inJSON, handler.WithCodecs(jsonCodec))},
@@ -47,6 +49,8 @@ func newStacks(l *slog.Logger) []stack {
 		{"gobwas/raw", "raw", "gobwas, lines of text", to(overGobwas, inLines, handler.WithCodecs(jsonCodec), handler.WithMiddleware(lines))},
 		{"gorilla/json", "json", "gorilla, JSON envelope", to(overGorilla, inJSON, handler.WithCodecs(jsonCodec))},
 		{"gobwas/msgpack", "msgpack", "gobwas, msgpack envelope", to(overGobwas, inMsgpack, handler.WithCodecs(msgpackCodec))},
+		{"gobwas/stomp", "stomp", "gobwas, STOMP", to(overGobwas, inSTOMP, handler.WithCodecs(jsonCodec))},
+		{"gorilla/stomp", "stomp", "gorilla, STOMP", to(overGorilla, inSTOMP, handler.WithCodecs(jsonCodec))},
 	}
 }
 

@@ -5,8 +5,9 @@ import * as json from "./client.js";
 import * as lines from "./lines.js";
 import * as msgpack from "./msgpack.js";
 import { element, follow } from "./show.js";
+import * as stomp from "./stomp.js";
 
-const clients = { json, msgpack, raw: lines };
+const clients = { json, msgpack, raw: lines, stomp };
 const byID = (id) => document.getElementById(id);
 const maxLines = 300; // lines kept on the page
 const maxTimes = 20; // round trips in the graph
@@ -71,7 +72,7 @@ function showPeople() {
   }));
 }
 
-const problem = (e) => { byID("say-problem").textContent = e.code ? `${e.message} (${e.code})` : "The connection is lost."; };
+const problem = (e) => { byID("say-problem").textContent = e.code ? `${e.message} (${e.code})` : "The connection was lost before there was an answer."; };
 
 // The room. What happened in it is numbered, and the answer of /members says up to
 // which event it goes, so that nothing is missed and nothing shown twice.
@@ -152,7 +153,6 @@ async function connect() {
   byID("chat").hidden = byID("facts").hidden = byID("actions").hidden = false;
   byID("endpoint").textContent = chosen.stack.name;
   byID("room-name").textContent = chosen.room;
-  byID("say-problem").textContent = "";
   status("on", `connected as ${called}`);
   document.title = `${called} · weft chat`;
   byID("text").focus();
@@ -264,7 +264,7 @@ byID("join").addEventListener("submit", (e) => {
     room: form.get("room"),
     stack: stacks.find((s) => s.name === form.get("stack")),
   };
-  byID("join-problem").textContent = "";
+  byID("join-problem").textContent = byID("say-problem").textContent = "";
   sessionStorage.setItem("chosen", JSON.stringify(chosen));
   times = [];
   delay = firstDelay;

@@ -23,8 +23,8 @@ function ascii(bytes) {
   return Array.from(bytes, (b) => (b > 0x20 && b < 0x7f ? String.fromCharCode(b) : "·")).join("");
 }
 
-/** A ping, its answer, or a heartbeat. */
-const isPing = (bytes) => /^SEND.\/app\/ping|destination\W+app\/ping|type\W+(pong|heartbeat)/.test(ascii(bytes));
+/** A ping, its answer, or a heartbeat. STOMP's is a line without anything in it. */
+const isPing = (bytes) => /^SEND.\/app\/ping|(destination|receipt-id)\W+app\/ping|type\W+(pong|heartbeat)|^·$/.test(ascii(bytes));
 
 function show(direction, data) {
   seen++;
@@ -44,7 +44,7 @@ function show(direction, data) {
     const part = bytes.subarray(0, maxShown);
     item.append(element("code", "", hex(part) + more(bytes.length)), element("code", "ascii", ascii(part)));
   } else {
-    item.append(element("code", "", data.slice(0, maxShown) + more(data.length)));
+    item.append(element("code", "", data.slice(0, maxShown).replaceAll("\0", "␀") + more(data.length)));
   }
   add(item);
 }
