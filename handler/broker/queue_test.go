@@ -38,6 +38,7 @@ func TestQueueByTurns(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, 4, len(a.all())+len(z.all()))
 		a.leave()
+		require.Equal(t, "6 8", z.bodies(), "what the other had")
 		z.leave()
 		synctest.Wait()
 		b.requireEmpty(t)
@@ -63,6 +64,7 @@ func TestNackGoesToAnother(t *testing.T) {
 		require.Equal(t, "1", a.bodies())
 		// Now alone.
 		z.say(`{'type':'unsubscribe','subscription':'q'}`)
+		synctest.Wait()
 		a.settle("nack", "q", "3")
 		require.Empty(t, a.bodies())
 		time.Sleep(time.Second - 1)
