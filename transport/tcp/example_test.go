@@ -2,102 +2,61 @@ package tcp_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
+	"strings"
 
 	"github.com/weftws/weft/handler"
 	"github.com/weftws/weft/subprotocol"
-	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/subprotocol/stomp"
 	"github.com/weftws/weft/transport/tcp"
 )
 
-// lines is a sub-protocol that finds its own frames: each line is a body.
-type lines struct{}
-
-func (lines) Names() []string { return nil }
-
-func (lines) NewFramer(_ string, cfg subprotocol.FramerConfig) subprotocol.Framer {
-	return &framer{max: max(cfg.MaxFrame, 80)}
-}
-
-type framer struct {
-	max  int
-	line []byte // the beginning of one
-}
-
-func (f *framer) Features() subprotocol.Features { return subprotocol.Features{} }
-
-// Partial lets the session bound how long a line may take.
-func (f *framer) Partial() int { return len(f.line) }
-
-func (f *framer) Decode(m transport.Message, sink subprotocol.Sink) error {
-	for chunk := m.Data; len(chunk) > 0; {
-		part, rest, ended := bytes.Cut(chunk, []byte("\n"))
-		if len(f.line)+len(part) > f.max {
-			return &subprotocol.Error{Code: "too-large", Text: "the line is too long", Fatal: true, Status: transport.StatusMessageTooBig}
-		}
-		f.line, chunk = append(f.line, part...), rest
-		if !ended {
-			return nil
-		}
-		err := sink.Emit(&subprotocol.Message{Kind: subprotocol.KindSend, Type: transport.MessageText, Body: f.line})
-		f.line = f.line[:0]
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (f *framer) Append(dst []byte, m *subprotocol.Message) ([]byte, transport.MessageType, error) {
-	if m.Kind != subprotocol.KindReply {
-		return dst, 0, errors.New("lines: there are only answers")
-	}
-	return append(append(dst, m.Body...), '\n'), transport.MessageText, nil
-}
-
-// An endpoint on a port of its own. What a person types into netcat comes back.
+// A STOMP server on a port of its own, and what a client without a library would
+// say to it.
 func Example() {
-	echo := handler.HandlerFunc(func(_ context.Context, r handler.Request) error {
-		if r.Message.Kind != subprotocol.KindSend {
-			return nil
+	h := handler.HandlerFunc(func(_ context.Context, r handler.Request) error {
+		if r.Message.Kind == subprotocol.KindSend {
+			fmt.Printf("server: %s to %s\n", r.Message.Body, r.Message.Destination)
 		}
-		_, err := r.Reply(&subprotocol.Message{Body: append([]byte("you said "), r.Message.Body...)})
-		return err
+		return nil
 	})
-	ep := handler.NewEndpoint(tcp.New(nil), echo, handler.WithSubProtocols(lines{}))
-	ln, err := net.Listen("tcp", "127.0.0.1:0") // STOMP's port is tcp.DefaultPort
+	ep := handler.NewEndpoint(tcp.New(nil), h, handler.WithSubProtocols(stomp.New(nil)))
+	ln, err := net.Listen("tcp", "127.0.0.1:0") // for others ":" + tcp.DefaultPort
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	served := make(chan error)
-	go func() { served <- ep.Serve(context.Background(), ln) }()
+	go func() { served <- ep.Serve(ctx, ln) }()
 
 	nc, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	in := bufio.NewScanner(nc)
-	for _, part := range []string{"hello\nhow ", "are you\n"} {
-		fmt.Fprint(nc, part)
-		in.Scan()
-		fmt.Println(in.Text())
+	defer nc.Close()
+	answers := bufio.NewReader(nc)
+	for _, frame := range []string{
+		"CONNECT\naccept-version:1.2\nhost:example.org\n\n\x00",
+		"SEND\ndestination:/app/hello\nreceipt:first\n\ngood morning\x00\n",
+		"DISCONNECT\nreceipt:last\n\n\x00",
+	} {
+		fmt.Fprint(nc, frame[:10]) // a frame may come in pieces
+		fmt.Fprint(nc, frame[10:])
+		answer, err := answers.ReadString(0)
+		lines := strings.Split(strings.TrimSpace(answer), "\n")
+		fmt.Println("client:", lines[0], lines[1], err)
 	}
-	shut := make(chan error)
-	go func() { shut <- ep.Shutdown(context.Background()) }()
-	fmt.Println(in.Scan(), in.Err()) // the end, and no error
-	nc.Close()
-	fmt.Println(<-shut)
+	cancel()
 	fmt.Println(<-served)
 	// Output:
-	// you said hello
-	// you said how are you
-	// false <nil>
+	// client: CONNECTED version:1.2 <nil>
+	// server: good morning to /app/hello
+	// client: RECEIPT receipt-id:first <nil>
+	// client: RECEIPT receipt-id:last <nil>
 	// <nil>
-	// handler: endpoint is shut down
 }
