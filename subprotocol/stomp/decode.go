@@ -12,7 +12,7 @@ import (
 )
 
 func (f *framer) Decode(m transport.Message, sink subprotocol.Sink) error {
-	beaten := f.version == v10 // which has no heartbeats
+	beaten := false
 	for data := m.Data; len(data) > 0; {
 		fr, whole, rest, err := f.next(data)
 		data = rest
@@ -25,7 +25,7 @@ func (f *framer) Decode(m transport.Message, sink subprotocol.Sink) error {
 		}
 		if fr.command == nil {
 			// An empty line between frames.
-			if beaten {
+			if beaten || f.version == v10 { // which has no heartbeats
 				f.free(fr)
 				continue
 			}
@@ -134,11 +134,11 @@ func (f *framer) classify(fr *frame, p []byte) *subprotocol.Error {
 		} else if fr.first[fd.name] == 0 {
 			fr.first[fd.name] = int32(i + 1)
 		}
-		if plain || f.version == v10 {
+		if f.version == v10 {
 			continue
 		}
 		line := p[fd.start:fd.end]
-		if bytes.IndexByte(line, '\\') >= 0 {
+		if !plain && bytes.IndexByte(line, '\\') >= 0 {
 			fd.escaped = true
 			var ok bool
 			if fr.scratch, ok = f.unescape(fr.scratch[:0], line); !ok {
@@ -146,8 +146,8 @@ func (f *framer) classify(fr *frame, p []byte) *subprotocol.Error {
 					p[fd.start:fd.colon], fr.command.name, f.version))
 			}
 		}
-		if f.version == v12 && bytes.IndexByte(line, '\r') >= 0 {
-			return f.blame(fr, p, fault("bad-header", `the header %.40q of %s has a carriage return, which STOMP 1.2 writes as \r`,
+		if (plain || f.version == v12) && bytes.IndexByte(line, '\r') >= 0 {
+			return f.blame(fr, p, fault("bad-header", "the header %.40q of %s has a carriage return",
 				p[fd.start:fd.colon], fr.command.name))
 		}
 	}

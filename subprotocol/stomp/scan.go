@@ -80,7 +80,7 @@ func (f *framer) scan(fr *frame, p []byte) (int, *subprotocol.Error) {
 				return 0, f.cut(fr, p)
 			}
 			fr.pos = len(p)
-			if len(p)-fr.line > f.sub.opts.MaxLine {
+			if len(p)-fr.line > f.sub.opts.MaxLine+1 { // with a carriage return
 				return 0, f.longLine(fr, p)
 			}
 			return 0, f.checkSize(fr, p, len(p))
