@@ -7,18 +7,11 @@ import (
 	"github.com/weftws/weft/subprotocol"
 )
 
-// A ledger has how often each message was settled. kit.mu guards it.
-type ledger struct {
-	settled map[string]int
-}
-
-func (l *ledger) done(total int) bool { return len(l.settled) >= total }
-
 func many(k *kit) {
 	const sessions, each = 24, 20
 	topic, queue := k.topic("news"), k.queue("jobs")
 	staying := k.dial("").subscribe(topic)
-	book := &ledger{settled: make(map[string]int)}
+	settled := make(map[string]int) // how often each message was, guarded by kit.mu
 	total := sessions * each
 	if !k.f.Queues {
 		total = 0
@@ -52,14 +45,15 @@ func many(k *kit) {
 			return
 		}
 		for s != nil {
-			if m := s.nextOr(func() bool { return book.done(total) }); m == nil {
+			m := s.nextOr(func() bool { return len(settled) >= total })
+			if m == nil {
+				s.unsubscribe()
 				return
-			} else if k.f.Acks {
-				s.ack(m)
-				k.locked(func() { book.settled[string(m.Body)]++ })
-			} else {
-				k.locked(func() { book.settled[string(m.Body)]++ })
 			}
+			if k.f.Acks {
+				s.ack(m)
+			}
+			k.locked(func() { settled[string(m.Body)]++ })
 		}
 	})
 	got := said(staying.take(sessions * each))
@@ -68,7 +62,7 @@ func many(k *kit) {
 		k.fatalf("of %d messages of the topic %d came", sessions*each, n)
 	}
 	staying.quiet()
-	for body, n := range book.settled {
+	for body, n := range settled {
 		if n != 1 {
 			k.fatalf("%q was settled %d times", body, n)
 		}

@@ -263,6 +263,7 @@ func refusedDelivery(k *kit) {
 	has.nack(has.expect("two")[0])
 	has.ack(has.expect("two")[0])
 	has.quiet()
+	has.unsubscribe()
 	k.settles(queue)
 }
 

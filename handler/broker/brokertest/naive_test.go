@@ -1,0 +1,614 @@
+package brokertest_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/weftws/weft/handler"
+	"github.com/weftws/weft/handler/broker/brokertest"
+	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/transport"
+)
+
+// naive is a broker under one lock, with all that the kit asks about and one fault, ""
+// for none.
+type naive struct {
+	fault string
+	setup brokertest.Setup
+	end   chan struct{} // closed when the test ends
+
+	mu       sync.Mutex
+	subs     []*interest
+	queues   map[string][]*item
+	retained map[string]*subprotocol.Message
+	count    int
+	parts    int    // of transactions
+	late     func() // of a fault that does things late
+}
+
+// interest is a subscription.
+type interest struct {
+	session     *handler.Session
+	id, to      string
+	mode        subprotocol.AckMode
+	window      int
+	selects     bool
+	unsettled   []delivery
+	backlog     []*item // of a topic
+	count, skip int
+	parting     int // how many messages it still gets, of a fault
+}
+
+type delivery struct {
+	id   string
+	item *item
+}
+
+// item is a message on its way.
+type item struct {
+	*subprotocol.Message
+	number   int
+	attempts int
+	over     time.Time
+	refused  *interest
+}
+
+func (b *naive) is(fault string) bool { return b.fault == fault }
+
+// factory makes the brokers of a fault.
+func factory(fault string, end chan struct{}) brokertest.Factory {
+	return func(s brokertest.Setup) (*brokertest.System, error) {
+		if fault == "the factory fails" {
+			return nil, errPlain
+		}
+		b := &naive{
+			fault: fault, setup: s, end: end,
+			queues: make(map[string][]*item), retained: make(map[string]*subprotocol.Message),
+		}
+		system := &brokertest.System{Broker: b}
+		if fault == "Stop waits for ever" {
+			system.Stop = func() { <-end }
+		}
+		return system, nil
+	}
+}
+
+var errPlain = errors.New("plain")
+
+func refusal(code, text string) error { return &subprotocol.Error{Code: code, Text: text} }
+
+func (b *naive) known(to string) bool {
+	return strings.HasPrefix(to, "/topic/") || strings.HasPrefix(to, "/queue/") || strings.HasPrefix(to, "/user/") ||
+		b.is("unknown destinations are accepted")
+}
+
+func (b *naive) Handle(_ context.Context, r handler.Request) error {
+	m := r.Message
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch m.Kind {
+	case subprotocol.KindConnect:
+		if b.is("a goroutine for each session stays") {
+			go func() { <-b.end }()
+		}
+	case subprotocol.KindSend, subprotocol.KindSubscribe:
+		switch {
+		case b.known(m.Destination):
+		case b.is("a refusal has no text"):
+			return refusal("not-found", "")
+		case b.is("a refusal is fatal"):
+			return &subprotocol.Error{Code: "not-found", Text: "no", Fatal: true}
+		default:
+			return refusal("not-found", "there is no such destination")
+		}
+		if m.Kind == subprotocol.KindSubscribe {
+			return b.subscribe(r.Session, m)
+		}
+		return b.send(r, m.Clone())
+	case subprotocol.KindUnsubscribe:
+		b.remove(func(s *interest) bool { return s.session == r.Session && s.id == m.Subscription }, false)
+	case subprotocol.KindDisconnect:
+		b.remove(func(s *interest) bool { return s.session == r.Session }, true)
+	case subprotocol.KindAck, subprotocol.KindNack:
+		return b.acknowledge(r, m)
+	}
+	return nil
+}
+
+func (b *naive) send(r handler.Request, m *subprotocol.Message) error {
+	inTransaction := m.Transaction != ""
+	effect := func() error {
+		if inTransaction {
+			if b.parts++; b.parts%2 == 0 && b.is("a part of a transaction is forgotten") {
+				return nil
+			}
+		}
+		return b.route(m.Destination, m)
+	}
+	if b.is("a SEND does not wait for its transaction") {
+		return effect()
+	}
+	if !inTransaction {
+		return r.OnCommit(effect) // at once, under the lock
+	}
+	return r.OnCommit(func() error {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return effect()
+	})
+}
+
+func (b *naive) Publish(_ context.Context, to string, m *subprotocol.Message) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.is("Publish keeps the message") {
+		if b.late != nil {
+			b.late()
+		}
+		b.late = func() { _ = b.route(to, m) }
+		return nil
+	}
+	return b.route(to, m.Clone())
+}
+
+func (b *naive) PublishToUser(_ context.Context, user, to string, m *subprotocol.Message) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := 0
+	for _, s := range b.subs {
+		bare, personal := strings.CutPrefix(s.to, "/user")
+		switch {
+		case bare != to:
+			continue
+		case !personal && !b.is("others on the queue get a user's message"):
+			continue
+		case s.session.User() != user && !b.is("everybody gets a user's message"):
+			continue
+		case n > 0 && b.is("one session of a user gets the message"):
+			continue
+		}
+		n++
+		c := m.Clone()
+		c.Destination = s.to
+		if b.is("a user's message shows the bare destination") {
+			c.Destination = to
+		}
+		b.deliver(s, &item{Message: c})
+	}
+	if n == 0 && b.is("a user without a session is an error") {
+		return errPlain
+	}
+	return nil
+}
+
+func (b *naive) subscribe(session *handler.Session, m *subprotocol.Message) error {
+	s := &interest{session: session, id: m.Subscription, to: m.Destination, mode: m.AckMode, window: 10}
+	if n, err := strconv.Atoi(m.Header.Get("prefetch-count")); err == nil {
+		s.window = n
+	}
+	switch {
+	case b.is("prefetch-count is ignored"):
+		s.window = 1000
+	case b.is("the window has one too many"):
+		s.window++
+	}
+	if text := m.Header.Get("selector"); text != "" {
+		s.selects = !b.is("selectors are ignored")
+		if strings.HasSuffix(text, "= ") && !b.is("a malformed selector is accepted") {
+			return refusal("selector", "malformed")
+		}
+	}
+	if b.is("a subscription begins late") {
+		s.skip = 2
+	}
+	b.subs = append(b.subs, s)
+	for to, last := range b.retained {
+		if b.fits(s.to, to) {
+			b.deliver(s, &item{Message: last.Clone()})
+		}
+	}
+	b.pump(s.to)
+	return nil
+}
+
+// remove ends subscriptions and has what they had not settled delivered again.
+func (b *naive) remove(which func(*interest) bool, gone bool) {
+	for i := 0; i < len(b.subs); i++ {
+		s := b.subs[i]
+		if !which(s) {
+			continue
+		}
+		if !gone && b.is("a subscription ends late") && s.parting == 0 {
+			s.parting = 3
+			continue
+		}
+		if !gone && b.is("what an ended subscription had is lost") {
+			s.unsettled = nil
+		}
+		if gone && b.is("what a broken connection had is lost") {
+			s.unsettled = nil
+		}
+		if !gone && b.is("an ended subscription keeps what it had") && len(s.unsettled) > 0 {
+			s.to += "?"
+			continue
+		}
+		b.subs = slices.Delete(b.subs, i, i+1)
+		i--
+		for _, d := range s.unsettled {
+			if b.is("the order of redelivery is lost") {
+				d.item.number = -d.item.number
+			}
+			b.back(s.to, d.item)
+		}
+		b.pump(s.to)
+	}
+}
+
+// back puts an item into its old place.
+func (b *naive) back(to string, it *item) {
+	if !strings.HasPrefix(to, "/queue/") {
+		return
+	}
+	q := append(b.queues[to], it)
+	slices.SortStableFunc(q, func(x, y *item) int { return x.number - y.number })
+	b.queues[to] = q
+}
+
+func (b *naive) acknowledge(r handler.Request, m *subprotocol.Message) error {
+	var s *interest
+	for _, one := range b.subs {
+		own := one.session == r.Session && one.id == m.Subscription
+		if !own && !b.is("anybody may settle") {
+			continue
+		}
+		if slices.ContainsFunc(one.unsettled, func(d delivery) bool { return d.id == m.ID }) {
+			s = one
+		}
+	}
+	if s == nil {
+		switch {
+		case b.is("an unknown Ack is accepted"):
+			return nil
+		case b.is("an unknown Ack is not named"):
+			return refusal("unknown-ack", "there is no such delivery")
+		case b.is("an unknown Ack settles the next"):
+			s := b.subs[slices.IndexFunc(b.subs, func(s *interest) bool { return s.session == r.Session && s.id == m.Subscription })]
+			s.unsettled = s.unsettled[min(1, len(s.unsettled)):]
+		}
+		return refusal("unknown-ack", "there is no delivery "+m.ID)
+	}
+	id, kind := m.ID, m.Kind
+	if m.Transaction == "" || b.is("an Ack does not wait for its transaction") {
+		b.settle(s, id, kind)
+		return nil
+	}
+	if b.is("an Ack in a transaction is forgotten") {
+		return nil
+	}
+	return r.OnCommit(func() error {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.settle(s, id, kind)
+		return nil
+	})
+}
+
+func (b *naive) settle(s *interest, id string, kind subprotocol.Kind) {
+	i := slices.IndexFunc(s.unsettled, func(d delivery) bool { return d.id == id })
+	if i < 0 || b.is("Acks are ignored") {
+		return
+	}
+	first := i
+	switch cumulative := s.mode == subprotocol.AckClient; {
+	case cumulative && b.is("a cumulative Ack settles one"):
+	case cumulative, b.is("an individual Ack is cumulative"):
+		first = 0
+	}
+	last := i + 1
+	if b.is("an Ack settles all") {
+		last = len(s.unsettled)
+	}
+	done := slices.Clone(s.unsettled[first:last])
+	s.unsettled = slices.Delete(s.unsettled, first, last)
+	if kind == subprotocol.KindNack && !b.is("a refused message is dropped") {
+		for _, d := range done {
+			b.refuse(s, d.item)
+		}
+	}
+	if b.is("one Ack settles for all subscribers") {
+		for _, o := range b.subs {
+			if o.to == s.to && len(o.unsettled) > 0 {
+				o.unsettled = o.unsettled[1:]
+				b.flush(o)
+			}
+		}
+	}
+	if !b.is("an Ack makes no room") {
+		b.flush(s)
+		b.pump(s.to)
+	}
+}
+
+// refuse has another consumer try, unless all have tried enough.
+func (b *naive) refuse(s *interest, it *item) {
+	if it.refused = s; b.is("a refused message comes back to the same") {
+		s.backlog = append(s.backlog, it)
+		return
+	}
+	if n := b.setup.MaxDeliveries; n > 0 && it.attempts >= n && !b.is("a poisonous message comes again and again") {
+		switch m := it.Message.Clone(); {
+		case b.is("a poisonous message vanishes"):
+		case b.is("a dead letter has no header"):
+			m.Header = nil
+			fallthrough
+		default:
+			m.Header.Add("dead", "yes")
+			_ = b.route(b.setup.DeadLetter, m)
+		}
+		return
+	}
+	b.back(s.to, it)
+}
+
+// flush delivers what waits for room in one's own window.
+func (b *naive) flush(s *interest) {
+	for len(s.backlog) > 0 && len(s.unsettled) < s.window {
+		it := s.backlog[0]
+		s.backlog = s.backlog[1:]
+		b.deliver(s, it)
+	}
+}
+
+// expiry is when the time of m is over.
+func (b *naive) expiry(m *subprotocol.Message) time.Time {
+	n, err := strconv.ParseInt(m.Header.Get("ttl"), 10, 64)
+	if err == nil && !b.is("ttl is ignored") {
+		return time.Now().Add(time.Duration(n) * time.Millisecond)
+	}
+	if n, err = strconv.ParseInt(m.Header.Get("expires"), 10, 64); err == nil && !b.is("expires is ignored") {
+		if b.is("expires is taken for ttl") {
+			return time.UnixMilli(0)
+		}
+		return time.UnixMilli(n)
+	}
+	return time.Time{}
+}
+
+// route sends m, which is the broker's own, to a destination.
+func (b *naive) route(to string, m *subprotocol.Message) error {
+	b.count++
+	it := &item{Message: m, number: b.count, over: b.expiry(m)}
+	m.Destination = to
+	b.spoil(m)
+	if strings.HasPrefix(to, "/queue/") {
+		return b.enqueue(to, it)
+	}
+	if !it.over.IsZero() && it.over.Before(time.Now()) {
+		return nil
+	}
+	if m.Header.Get("retain") == "true" {
+		if b.retained[to] == nil || !b.is("the first value is retained") {
+			b.retained[to] = m.Clone()
+		}
+	} else if b.is("any value is retained") && b.retained[to] != nil {
+		b.retained[to] = m.Clone()
+	}
+	if b.is("nothing is retained") {
+		delete(b.retained, to)
+	}
+	if b.is("messages of a topic change places") && b.late == nil {
+		b.late = func() { _ = b.fanOut(to, it) }
+		return nil
+	}
+	err := b.fanOut(to, it)
+	if b.late != nil && b.is("messages of a topic change places") {
+		b.late()
+		b.late = nil
+	}
+	return err
+}
+
+// spoil does what is wrong with messages themselves.
+func (b *naive) spoil(m *subprotocol.Message) {
+	switch {
+	case b.is("headers are lost"):
+		m.Header = nil
+	case b.is("the content type is lost"):
+		m.ContentType = ""
+	case b.is("a body ends at a zero"):
+		if i := slices.Index(m.Body, 0); i >= 0 {
+			m.Body = m.Body[:i]
+		}
+	case b.is("an empty header is lost"):
+		m.Header.Del("empty")
+	}
+}
+
+func (b *naive) fanOut(to string, it *item) error {
+	n := 0
+	got := make(map[*handler.Session]bool)
+	for _, s := range slices.Clone(b.subs) {
+		if !b.fits(s.to, to) && (!b.is("topics are one") || !strings.HasPrefix(s.to, "/topic/")) {
+			continue
+		}
+		n++
+		switch {
+		case s.skip > 0:
+			s.skip--
+			continue
+		case got[s.session] && b.is("a session gets one copy"):
+			continue
+		case b.is("the first subscriber is forgotten") && n == 1:
+			continue
+		case s.parting == 1:
+			b.subs = slices.DeleteFunc(b.subs, func(o *interest) bool { return o == s })
+			continue
+		case s.parting > 1:
+			s.parting--
+		}
+		got[s.session] = true
+		if s.selects && (it.Header.Get("kind") != "a" || len(it.Header.Get("size")) < 2 || it.Header.Get("size") == "10") {
+			continue
+		}
+		b.deliver(s, it)
+		if b.is("a subscriber gets it twice") {
+			b.deliver(s, it)
+		}
+	}
+	if n == 0 && b.is("a topic without a subscriber is an error") {
+		return errPlain
+	}
+	return nil
+}
+
+// fits is how wildcards are understood.
+func (b *naive) fits(pattern, to string) bool {
+	if !strings.Contains(pattern, "*") {
+		return pattern == to
+	}
+	if !strings.HasPrefix(pattern, "/topic/") {
+		return false
+	}
+	return b.segments(strings.Split(pattern, "/"), strings.Split(to, "/"))
+}
+
+func (b *naive) segments(p, d []string) bool {
+	switch {
+	case len(p) == 0:
+		return len(d) == 0
+	case p[0] == "**" || p[0] == "*" && b.is("* is any number of segments"):
+		least := 0
+		if b.is("** is one segment at least") {
+			least = 1
+		}
+		for n := least; n <= len(d); n++ {
+			if b.segments(p[1:], d[n:]) {
+				return true
+			}
+		}
+		return false
+	case len(d) == 0:
+		return false
+	}
+	return (p[0] == "*" || p[0] == d[0]) && b.segments(p[1:], d[1:])
+}
+
+// deliver gives one subscriber of a topic, or a consumer that has room, a message.
+func (b *naive) deliver(s *interest, it *item) {
+	manual := s.mode != subprotocol.AckAuto
+	if manual && len(s.unsettled) >= s.window {
+		s.backlog = append(s.backlog, it)
+		return
+	}
+	it.attempts++
+	m := it.Message.Clone()
+	m.Kind, m.Subscription, m.ID = subprotocol.KindDeliver, s.id, ""
+	if b.is("a wildcard subscription shows its pattern") {
+		m.Destination = s.to
+	}
+	if it.attempts > 1 && strings.HasPrefix(s.to, "/queue/") && !b.is("a redelivery is not marked") {
+		m.Header.Add("redelivered", "true")
+		n := it.attempts
+		if b.is("deliveries are counted to two") {
+			n = 2
+		}
+		m.Header.Add("delivery-count", strconv.Itoa(n))
+	}
+	if b.is("every delivery is marked") {
+		m.Header.Set("redelivered", "true")
+	}
+	if manual || b.is("an auto delivery has an ID") {
+		s.count++
+		m.ID = strconv.Itoa(s.count)
+	}
+	if manual || b.is("auto deliveries come again") {
+		s.unsettled = append(s.unsettled, delivery{m.ID, it})
+	}
+	_, _ = s.session.Send(m)
+	if b.is("each delivery waits for the reader") {
+		if p, ok := transport.As[transport.Pinger](s.session.Conn()); ok {
+			_, _ = p.Ping(s.session.Context())
+		}
+	}
+}
+
+func (b *naive) enqueue(to string, it *item) error {
+	consumers := func() (all []*interest) {
+		for _, s := range b.subs {
+			if s.to == to {
+				all = append(all, s)
+			}
+		}
+		return all
+	}()
+	switch {
+	case b.is("a queue is a topic"):
+		for _, s := range consumers {
+			b.deliver(s, it)
+		}
+		return nil
+	case b.is("a queue is not kept") && len(consumers) == 0:
+		return nil
+	case b.is("a tenth is lost") && b.count%10 == 0:
+		return nil
+	case b.is("a tenth comes twice") && b.count%10 == 0:
+		b.queues[to] = append(b.queues[to], &item{Message: it.Message, number: it.number})
+	case b.is("queues are one"):
+		for _, s := range b.subs {
+			if strings.HasPrefix(s.to, "/queue/") && s.to != to {
+				to = s.to
+			}
+		}
+	case b.is("the queue is a stack"):
+		it.number = -it.number
+	case b.is("messages of a queue change places"):
+		if b.late == nil {
+			it.number += 2
+			b.late = func() {}
+			b.back(to, it)
+			return nil
+		}
+		b.late = nil
+	case b.is("a queue keeps no content type"):
+		it.ContentType = ""
+	}
+	b.back(to, it)
+	b.pump(to)
+	return nil
+}
+
+// pump gives what a queue has to consumers with room, those first that have the
+// least.
+func (b *naive) pump(to string) {
+	if b.is("the queue waits for the slowest") && slices.ContainsFunc(b.subs, func(s *interest) bool {
+		return s.to == to && s.mode != subprotocol.AckAuto && len(s.unsettled) >= s.window
+	}) {
+		return
+	}
+	for len(b.queues[to]) > 0 {
+		it := b.queues[to][0]
+		if !it.over.IsZero() && it.over.Before(time.Now()) {
+			b.queues[to] = b.queues[to][1:]
+			continue
+		}
+		var best *interest
+		for _, s := range b.subs {
+			if s.to != to || s.mode != subprotocol.AckAuto && len(s.unsettled) >= s.window {
+				continue
+			}
+			if best == nil || it.refused == best || len(s.unsettled) < len(best.unsettled) && it.refused != s {
+				best = s
+			}
+		}
+		if best == nil {
+			return
+		}
+		b.queues[to] = b.queues[to][1:]
+		b.deliver(best, it)
+	}
+}
