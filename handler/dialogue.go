@@ -3,6 +3,7 @@ package handler
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -55,7 +56,7 @@ func (s *Session) subscribe(m *subprotocol.Message) error {
 	s.mu.Unlock()
 	switch {
 	case found:
-		return s.deny(m, "subscription-exists", "this session has a subscription of that id already")
+		return s.deny(m, "subscription-exists", "this session has a subscription "+quoted(m.Subscription)+" already")
 	case full:
 		return s.deny(m, "too-many-subscriptions", "this session has as many subscriptions as it may have")
 	}
@@ -72,7 +73,7 @@ func (s *Session) subscribe(m *subprotocol.Message) error {
 func (s *Session) unsubscribe(m *subprotocol.Message) error {
 	id := m.Subscription
 	if !s.complete(m) {
-		return s.deny(m, "no-subscription", "this session has no subscription of that id")
+		return s.deny(m, "no-subscription", "this session has no subscription "+quoted(m.Subscription))
 	}
 	if failure := s.handle(m, nil); failure != nil {
 		return s.fail(failure)
@@ -109,6 +110,15 @@ func (s *Session) ends(m *subprotocol.Message) {
 	if m.Kind == subprotocol.KindUnsubscribe && s.dialogue != nil {
 		s.unsubscribed(m.Subscription)
 	}
+}
+
+// quoted is name, or its beginning, as it stands in the text of an error.
+func quoted(name string) string {
+	const most = 64
+	if len(name) > most {
+		name = name[:most] + "..."
+	}
+	return strconv.Quote(name)
 }
 
 // deny answers m with an error that leaves the session as it is.

@@ -343,7 +343,7 @@ func (s *Session) converse(m *subprotocol.Message) error {
 			if m.Transaction != "" {
 				s.dialogue.refused(m.Transaction)
 			}
-			return s.deny(m, "no-subscription", "this session has no subscription of that id")
+			return s.deny(m, "no-subscription", "this session has no subscription "+quoted(m.Subscription))
 		}
 	}
 	if m.Transaction != "" {

@@ -34,7 +34,7 @@ func (s *Session) beginTransaction(m *subprotocol.Message) error {
 	d := s.dialogue
 	switch {
 	case s.transaction(m.Transaction) >= 0:
-		return s.deny(m, "transaction-exists", "this session has an open transaction of that name already")
+		return s.deny(m, "transaction-exists", "this session has an open transaction "+quoted(m.Transaction)+" already")
 	case len(d.open) >= s.endpoint.cfg.maxTransactions:
 		return s.deny(m, "too-many-transactions", "this session has as many open transactions as it may have")
 	}
@@ -54,7 +54,7 @@ func (s *Session) transaction(name string) int {
 func (s *Session) enlist(m *subprotocol.Message) error {
 	i := s.transaction(m.Transaction)
 	if i < 0 {
-		return s.deny(m, "no-transaction", "this session has no open transaction of that name")
+		return s.deny(m, "no-transaction", "this session has no open transaction "+quoted(m.Transaction))
 	}
 	d, t, l := s.dialogue, s.dialogue.open[i], &s.endpoint.cfg.transaction
 	size := sizeOf(m)
@@ -127,7 +127,7 @@ func sizeOf(m *subprotocol.Message) int {
 // abort forgets a transaction. Its parts get no answer, because they took no effect.
 func (s *Session) abort(m *subprotocol.Message) error {
 	if s.takeTransaction(m.Transaction) == nil {
-		return s.deny(m, "no-transaction", "this session has no open transaction of that name")
+		return s.deny(m, "no-transaction", "this session has no open transaction "+quoted(m.Transaction))
 	}
 	s.done(m.Receipt)
 	return nil
@@ -154,7 +154,7 @@ func (s *Session) takeTransaction(name string) *transaction {
 func (s *Session) commit(m *subprotocol.Message) error {
 	t := s.takeTransaction(m.Transaction)
 	if t == nil {
-		return s.deny(m, "no-transaction", "this session has no open transaction of that name")
+		return s.deny(m, "no-transaction", "this session has no open transaction "+quoted(m.Transaction))
 	}
 	if t.failed != "" {
 		return s.none(m, t, -1, "nothing of the transaction was done: "+t.failed)
