@@ -228,7 +228,7 @@ func TestReadmePrograms(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile(filepath.Join("..", "README.md"))
 	require.NoError(t, err)
-	for _, name := range []string{"quickstart", "stack"} {
+	for _, name := range []string{"quickstart", "stack", "stomp"} {
 		program, err := os.ReadFile(filepath.Join("..", "examples", name, "main.go"))
 		require.NoError(t, err)
 		require.Contains(t, text(readme), "```go\n"+text(program)+"```\n",

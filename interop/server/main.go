@@ -1,13 +1,16 @@
 // Command server is what test suites from outside talk to. It listens on loopback
-// only, prints "listening on ADDRESS" when it is ready, and ends on SIGINT or
-// SIGTERM, after its sessions were closed with status 1001.
+// only, prints "listening on ADDRESS" when it is ready (and then "STOMP on ADDRESS" for
+// -stomp-tcp), and ends on SIGINT or SIGTERM, after its sessions were closed with
+// status 1001.
 //
 // For each of the engines gobwas and gorilla there are
 //
 //	/gobwas/echo       sends back every text and binary message of at most 16 MiB
 //	/gobwas/envelope   speaks both envelopes, JSON and msgpack
+//	/gobwas/stomp      speaks STOMP 1.0, 1.1 and 1.2, as do /stomp and, with -stomp-tcp,
+//	                   a TCP port
 //
-// On the second one a client finds
+// On the envelope's a client finds
 //
 //	CONNECT            with a header token of "token of NAME" it is NAME, without one
 //	                   nobody; any other token is refused
@@ -15,6 +18,11 @@
 //	SEND /app/add      answers {a, b}, whole numbers from -1000000 to 1000000, with {sum}
 //	SEND /app/whoami   answers with {user}
 //	SEND /topic/...    publishes to those who are subscribed to exactly that
+//
+// All STOMP endpoints have one broker, with topics below /topic/ and /exchange/ and
+// queues below /queue/; other destinations are refused. The login is guest, the passcode
+// guest, and the virtual host whatever the client calls it. SUBSCRIBE and SEND are as
+// package handler/broker says.
 //
 // With -compress both engines accept permessage-deflate, for messages of any size,
 // and with -takeover gobwas refers to earlier messages. With -static pages of a
@@ -40,6 +48,7 @@ import (
 	"github.com/weftws/weft/transport"
 	"github.com/weftws/weft/transport/gobwas"
 	"github.com/weftws/weft/transport/gorilla"
+	"github.com/weftws/weft/transport/tcp"
 )
 
 // maxMessage is the largest message that suites send and want back, in bytes.
@@ -48,6 +57,7 @@ const maxMessage = 16 << 20
 // flags are what the command line says.
 type flags struct {
 	addr, static       string
+	stompTCP           string
 	compress, takeover bool
 }
 
@@ -57,6 +67,7 @@ func main() {
 	var f flags
 	flag.StringVar(&f.addr, "addr", "127.0.0.1:9001", "loopback address to listen on, port 0 for any")
 	flag.StringVar(&f.static, "static", "", "folder to serve pages from, from the origin of the endpoints")
+	flag.StringVar(&f.stompTCP, "stomp-tcp", "", "loopback `address` to listen on for STOMP over TCP, none by default")
 	flag.BoolVar(&f.compress, "compress", false, "accept permessage-deflate")
 	flag.BoolVar(&f.takeover, "takeover", false, "with -compress: let gobwas take contexts over")
 	flag.Parse()
@@ -68,12 +79,13 @@ func main() {
 }
 
 func run(ctx context.Context, f flags) error {
-	host, _, err := net.SplitHostPort(f.addr)
-	if err != nil {
+	if err := checkLoopback(f.addr); err != nil {
 		return err
 	}
-	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		return fmt.Errorf("%s is no loopback address", f.addr)
+	if f.stompTCP != "" {
+		if err := checkLoopback(f.stompTCP); err != nil {
+			return err
+		}
 	}
 	if f.takeover && !f.compress {
 		return errors.New("-takeover is nothing without -compress")
@@ -87,22 +99,38 @@ func run(ctx context.Context, f flags) error {
 		defer root.Close()
 		mux.Handle("/", static(root))
 	}
+	b := newBroker()
+	defer b.Close()
 	var endpoints []*handler.Endpoint
-	for _, t := range f.engines() {
+	for i, t := range f.engines() {
 		e := newEcho(t)
 		mux.Handle("/"+t.Name()+"/echo", e)
 		v := newEnvelope(t)
 		mux.Handle("/"+t.Name()+"/envelope", v)
-		endpoints = append(endpoints, e, v)
+		s := newSTOMP(t, b)
+		mux.Handle("/"+t.Name()+"/stomp", s)
+		if i == 0 {
+			mux.Handle("/stomp", s)
+		}
+		endpoints = append(endpoints, e, v, s)
 	}
 	ln, err := net.Listen("tcp", f.addr)
 	if err != nil {
 		return err
 	}
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	failed := make(chan error, 1)
+	failed := make(chan error, 2)
 	go func() { failed <- srv.Serve(ln) }()
 	fmt.Println("listening on", ln.Addr())
+	if f.stompTCP != "" {
+		s := newSTOMP(tcp.New(nil), b)
+		endpoints = append(endpoints, s)
+		end, err := serveTCP(f.stompTCP, s, failed)
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
 
 	select {
 	case err := <-failed:
@@ -110,6 +138,36 @@ func run(ctx context.Context, f flags) error {
 	case <-ctx.Done():
 	}
 	return shutdown(srv, endpoints)
+}
+
+func checkLoopback(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return err
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		return fmt.Errorf("%s is no loopback address", addr)
+	}
+	return nil
+}
+
+// serveTCP serves e on addr until the function that it returns is called, which waits
+// for the end.
+func serveTCP(addr string, e *handler.Endpoint, failed chan<- error) (end func(), err error) {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Println("STOMP on", ln.Addr())
+	ctx, cancel := context.WithCancel(context.Background())
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		if err := e.Serve(ctx, ln); err != nil {
+			failed <- err
+		}
+	}()
+	return func() { cancel(); <-over }, nil
 }
 
 // engines are the transports, each under its name.
