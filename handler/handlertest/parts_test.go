@@ -30,49 +30,39 @@ func add(_ context.Context, _ handler.Request, in sum) (sum, error) {
 }
 
 // Typed handlers answer in the codec of the request, which is the first where it says
-// nothing, on every row: to the one who asks, or where the sub-protocol has no replies to
-// those who have subscribed.
+// nothing, on every row; where replies are deliveries to the subscription that is asked for.
 func TestTypedHandlers(t *testing.T) {
 	t.Parallel()
 	rows(t, func(t *testing.T, st handlertest.Stack) {
-		b := broadcast.New(nil)
 		mux := handler.NewMux()
 		mux.Route("SEND", handler.Func(add)) // without destinations
 		mux.Route("SEND /app/add", handler.Func(add))
-		mux.Route("SEND /app/publish", handler.Func(add, handler.WithSendTo(b, "/topic/sums")))
-		mux.Route("SUBSCRIBE /topic/", b)
 		s := st.Start(t, mux)
-		dest := ""
-		dial := func() *handlertest.Client {
-			c := s.Dial(t)
-			switch f := c.Features(); {
-			case f.Replies:
-				dest = "/app/add"
-			case f.Subscriptions:
-				dest = "/app/publish"
-				require.NoError(t, c.Send(&subprotocol.Message{
-					Kind: subprotocol.KindSubscribe, Subscription: "s1", Destination: "/topic/sums",
-				}))
-			}
-			return c
+		c := s.Dial(t)
+		f, dest := c.Features(), ""
+		if f.Subscriptions {
+			dest = "/app/add"
 		}
-		c := dial()
 		ask := func(contentType string, body []byte) *subprotocol.Message {
-			require.NoError(t, c.Send(&subprotocol.Message{Destination: dest, Receipt: "r1", ContentType: contentType, Body: body}))
-			for {
-				m, err := c.Receive()
+			require.NoError(t, c.Send(&subprotocol.Message{
+				Destination: dest, Receipt: "r1", ContentType: contentType, Body: body,
+				Header: subprotocol.Header{{Name: "reply-to", Value: "answers"}},
+			}))
+			m, err := c.Receive()
+			require.NoError(t, err)
+			switch {
+			case f.Replies:
+				require.Equal(t, "r1", m.Receipt)
+			case m.Kind == subprotocol.KindDeliver && f.Subscriptions:
+				require.Equal(t, "answers", m.Subscription)
+				require.Equal(t, dest, m.Destination)
+				receipt, err := c.Receive()
 				require.NoError(t, err)
-				if m.Kind == subprotocol.KindReceipt {
-					continue // beside what was published
-				}
-				if c.Features().Replies {
-					require.Equal(t, "r1", m.Receipt)
-				}
-				if m.Kind == subprotocol.KindError && c.Features().FatalErrors {
-					c = dial()
-				}
-				return m
+				require.Equal(t, subprotocol.KindReceipt, receipt.Kind)
+			case m.Kind == subprotocol.KindError && f.FatalErrors:
+				c = s.Dial(t)
 			}
+			return m
 		}
 		for i, cd := range st.Codecs {
 			if i > 0 && dest == "" {

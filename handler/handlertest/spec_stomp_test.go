@@ -45,10 +45,10 @@ func TestSpecSTOMP(t *testing.T) {
 			< ERROR||connected
 			end 1002`,
 		"an answer and a receipt": connect12 + `> SEND|destination:/app/time|receipt:7||
-			< MESSAGE|subscription:reply|message-id:*|receipt-id:7|destination:|content-type:application/json||"12:00"
+			< MESSAGE|subscription:reply|message-id:*|receipt-id:7|destination:/app/time|content-type:application/json||"12:00"
 			< RECEIPT|receipt-id:7||
-			> SEND|destination:/app/time||
-			< MESSAGE|subscription:reply|message-id:*|destination:|content-type:application/json||"12:00"`,
+			> SEND|destination:/app/time|reply-to:answers||
+			< MESSAGE|subscription:answers|message-id:*|destination:/app/time|content-type:application/json||"12:00"`,
 		"an unknown destination": connect12 + `> SEND|destination:/app/nowhere|receipt:8||
 			> SEND|destination:/app/time|receipt:9||
 			< ERROR|receipt-id:8||not-found
@@ -96,7 +96,7 @@ func TestSpecSTOMP(t *testing.T) {
 			> SEND|transaction:t|receipt:3|destination:/app/time||
 			> SEND|transaction:t|receipt:4|destination:/topic/a||
 			> COMMIT|transaction:t|receipt:5||
-			< MESSAGE|subscription:reply|message-id:*|receipt-id:3|destination:|content-type:application/json||"12:00"
+			< MESSAGE|subscription:reply|message-id:*|receipt-id:3|destination:/app/time|content-type:application/json||"12:00"
 			< RECEIPT|receipt-id:3||
 			< RECEIPT|receipt-id:4||
 			< RECEIPT|receipt-id:5||
