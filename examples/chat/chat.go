@@ -93,8 +93,8 @@ func newChat(codecs ...codec.Codec) *chat {
 func (c *chat) mux(l *slog.Logger) *handler.Mux {
 	mux := handler.NewMux()
 	mux.Use(middleware.RequestID, middleware.Log(l), middleware.Recover, middleware.RateLimit(perSecond, maxBurst))
-	mux.Route("SEND /app/name", answer(c.call))
-	mux.Route("SEND /app/ping", answer(c.ping))
+	mux.Route("SEND /app/name", handler.Func(c.call))
+	mux.Route("SEND /app/ping", handler.Func(c.ping))
 	mux.Route("SEND /app/rooms/{room}/say", handler.Do(c.say))
 	mux.Route("SUBSCRIBE /app/rooms/{room}/members", handler.Func(c.members)) // one answer
 	mux.Route("SUBSCRIBE /topic/rooms/{room}", handler.HandlerFunc(c.attend)) // events, until the end
@@ -105,25 +105,6 @@ func (c *chat) mux(l *slog.Logger) *handler.Mux {
 // problem is an error that the page shows.
 func problem(code, format string, args ...any) error {
 	return &subprotocol.Error{Code: code, Text: fmt.Sprintf(format, args...)}
-}
-
-// answer is handler.Func that answers each SEND. Func itself does so only where the
-// sub-protocol ties answers to requests, which STOMP does not: its pages get a MESSAGE
-// that names the receipt which they asked for.
-func answer[In, Out any](f func(context.Context, handler.Request, In) (Out, error)) handler.Handler {
-	return handler.Do(func(ctx context.Context, r handler.Request, in In) error {
-		out, err := f(ctx, r, in)
-		if err != nil {
-			return err
-		}
-		c := r.Session.Codec("")
-		body, err := c.Append(nil, out)
-		if err != nil {
-			return err
-		}
-		_, err = r.Reply(&subprotocol.Message{Type: r.Message.Type, ContentType: c.ContentType(), Body: body})
-		return err
-	})
 }
 
 func (c *chat) ping(context.Context, handler.Request, handler.None) (pong, error) {

@@ -131,6 +131,7 @@ func (p *page) ask(kind subprotocol.Kind, destination string, body any) {
 	m := subprotocol.Message{Kind: kind, Destination: destination, Receipt: fmt.Sprint(p.n), Subscription: destination}
 	if kind == subprotocol.KindSend {
 		m.Body = b
+		m.Header.Add("reply-to", "answers") // of STOMP; others ignore it
 	}
 	p.put(&m)
 }

@@ -1,6 +1,7 @@
 // A client for STOMP 1.2 with bodies of JSON and the same functions as client.js. Its
-// server sends each frame in a message of its own, as weft does. An error is the last
-// that a server of STOMP says; requests get their answer in a MESSAGE before the RECEIPT.
+// server sends each frame in a message of its own, as weft does. STOMP has no answers to
+// requests: weft's are a MESSAGE for the subscription in reply-to, which comes before the
+// RECEIPT. An error is the last that a server of STOMP says.
 export function connect(url, { every = 10000, onmessage = () => {}, onclose = () => {} } = {}) {
   const socket = new WebSocket(url, "v12.stomp"), asked = new Map(), handlers = new Map();
   let next = 0, heard = 0, timer;
@@ -13,7 +14,7 @@ export function connect(url, { every = 10000, onmessage = () => {}, onclose = ()
   const json = { "content-type": "application/json" };
   const client = {
     send: (destination, body) => put("SEND", { destination, ...json }, JSON.stringify(body)),
-    request: (destination, body) => ask("SEND", { destination, ...json }, JSON.stringify(body)),
+    request: (destination, body) => ask("SEND", { destination, ...json, "reply-to": "answers" }, JSON.stringify(body)),
     subscribe(destination, handler) {
       const id = `${++next}`;
       handlers.set(id, handler);
