@@ -1,0 +1,151 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/transport"
+)
+
+// Retryable is what Reconnect.Retry is by default. Not worth another attempt are a
+// Connect that the server has refused, and a handshake that was refused with an HTTP
+// status from 400 to 499 other than 408, 425 and 429.
+func Retryable(err error) bool {
+	if e, ok := errors.AsType[*ServerError](err); ok && e.Refused {
+		return false
+	}
+	if r, ok := errors.AsType[*transport.Refusal](err); ok && r.Status < 500 {
+		switch r.Status {
+		case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// establish makes attempts until one has succeeded or the client gives up; later says
+// that the first of them has to wait. There is one such goroutine at a time.
+func (c *Client) establish(later bool) {
+	r := &c.opts.Reconnect
+	for failed := 0; ; later = true {
+		if later {
+			if !c.pause() {
+				return
+			}
+			failed++
+		}
+		err := c.attempt()
+		if err == nil {
+			return
+		}
+		c.mu.Lock()
+		c.doublings++
+		if c.state == Closed {
+			c.mu.Unlock()
+			return
+		}
+		if !later && !r.First || !c.retry(err) || r.MaxAttempts > 0 && failed >= r.MaxAttempts {
+			c.finish(err)
+			c.mu.Unlock()
+			return
+		}
+		c.setState(Waiting, err)
+		c.mu.Unlock()
+	}
+}
+
+// retry reports whether err is followed by another attempt.
+func (c *Client) retry(err error) bool {
+	r := &c.opts.Reconnect
+	switch {
+	case r.Disabled || c.closing:
+		return false
+	case r.Retry != nil:
+		return r.Retry(err)
+	default:
+		return Retryable(err)
+	}
+}
+
+// pause waits for the time of the next attempt. It reports false if there is none.
+func (c *Client) pause() bool {
+	c.mu.Lock()
+	d := c.opts.Reconnect.delay(c.doublings)
+	c.mu.Unlock()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-c.ctx.Done():
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == Closed || c.closing {
+		return false
+	}
+	c.setState(Connecting, c.err)
+	return true
+}
+
+// delay is how long to wait after so many failures.
+func (r *Reconnect) delay(doublings int) time.Duration {
+	d := r.FirstDelay
+	for range doublings {
+		if d >= r.MaxDelay/2 {
+			d = r.MaxDelay
+			break
+		}
+		d *= 2
+	}
+	return d - time.Duration(rand.Float64()*r.Jitter*float64(d))
+}
+
+// attempt returns nil when the client is Connected, or why it is not.
+func (c *Client) attempt() error {
+	ctx, cancel := context.WithTimeout(c.ctx, c.opts.ConnectTimeout)
+	defer cancel()
+	header := c.opts.Header.Clone()
+	connect := &subprotocol.Message{}
+	if f := c.opts.Connect; f != nil {
+		if header == nil {
+			header = make(http.Header)
+		}
+		if err := f(ctx, header, connect); err != nil {
+			return fmt.Errorf("client: preparing to connect: %w", err)
+		}
+	}
+	connect.Kind = subprotocol.KindConnect
+	l := &link{client: c, opened: make(chan error, 1)}
+	_, err := c.dialer.Dial(ctx, c.url, &transport.DialConfig{
+		SubProtocols: c.proto.Names(), Header: header, TLS: c.opts.TLS,
+	}, func(conn transport.Conn) transport.Receiver {
+		l.open(conn, connect)
+		return (*receiver)(l)
+	})
+	if err != nil {
+		if l.conn != nil { // a Dialer that has opened and then fails
+			l.end(transport.StatusGoingAway, "", err)
+			return <-l.opened
+		}
+		return fmt.Errorf("client: %w", err)
+	}
+	select {
+	case err := <-l.opened:
+		return err
+	case <-ctx.Done():
+		l.end(transport.StatusPolicyViolation, "no answer in time", errNoConnected)
+		return <-l.opened
+	}
+}
+
+var (
+	errNoConnected = fmt.Errorf("client: no answer to Connect in time: %w", transport.ErrTimeout)
+	errNoHeartbeat = fmt.Errorf("client: no heartbeat in time: %w", transport.ErrTimeout)
+)
