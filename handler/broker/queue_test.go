@@ -38,7 +38,7 @@ func TestQueueByTurns(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, 4, len(a.all())+len(z.all()))
 		a.leave()
-		require.Equal(t, "6 8", z.bodies(), "what the other had")
+		require.Equal(t, "7 9", z.bodies(), "what the other had")
 		z.leave()
 		synctest.Wait()
 		b.requireEmpty(t)
