@@ -105,6 +105,7 @@ async function labelled(page) {
 const ann = await tab();
 const bob = await tab();
 const eve = await tab();
+const sol = await tab();
 const markup = `<img src=x onerror="alert(1)"><b>not bold</b>`;
 
 try {
@@ -113,7 +114,7 @@ try {
       await ann.bringToFront();
       await ann.getByRole("heading", { name: "Join a room" }).waitFor();
       await ann.getByRole("group", { name: "Endpoint" }).waitFor();
-      assert.equal(await ann.getByRole("radio").count(), 5);
+      assert.equal(await ann.getByRole("radio").count(), 7);
       assert.equal(await ann.evaluate(() => document.activeElement.id), "name");
       await labelled(ann);
       await shot(ann, "chat-join.png");
@@ -123,14 +124,15 @@ try {
       await fits(bob);
       await shot(bob, "chat-join-dark-narrow.png");
     },
-    "three join by three endpoints": async () => {
+    "four join by four endpoints": async () => {
       await join(ann, "Ann", 0);
       await join(bob, "Bob", 1);
       await join(eve, "Eve", 2);
+      await join(sol, "Sol", 5);
       await sees(ann, "Bob joined.");
-      await ann.getByText("Here now (3)").waitFor();
+      await ann.getByText("Here now (4)").waitFor();
       await bob.getByText("Bob (you)").waitFor();
-      for (const [page, name] of [[ann, "gobwas/json"], [bob, "gorilla/msgpack"], [eve, "gobwas/raw"]]) {
+      for (const [page, name] of [[ann, "gobwas/json"], [bob, "gorilla/msgpack"], [eve, "gobwas/raw"], [sol, "gobwas/stomp"]]) {
         assert.equal(await page.locator("#endpoint").textContent(), name);
         await ann.getByRole("complementary").getByText(name).waitFor();
       }
@@ -140,21 +142,23 @@ try {
       await sees(bob, "Hello Bob, can you read this?");
       await say(bob, "Loud and clear, by msgpack: Grüße, čau, γεια");
       await say(eve, "And I have no envelope at all.");
-      for (const page of [ann, bob, eve]) {
+      await say(sol, "STOMP here: a\\b \u{1f9f5} c:d");
+      for (const page of [ann, bob, eve, sol]) {
         await sees(page, "Loud and clear, by msgpack: Grüße, čau, γεια");
         await sees(page, "And I have no envelope at all.");
+        await sees(page, "STOMP here: a\\b \u{1f9f5} c:d");
       }
     },
     "markup is shown as text": async () => {
       await say(bob, markup);
-      for (const page of [ann, eve]) {
+      for (const page of [ann, eve, sol]) {
         await sees(page, markup);
         assert.equal(await log(page).locator("img, b b, .what b").count(), 0);
       }
       assert.equal(await frames(ann).locator("img, b").count(), 0);
     },
     "the round trip is measured": async () => {
-      for (const page of [ann, bob, eve]) {
+      for (const page of [ann, bob, eve, sol]) {
         const ms = await roundTrip(page);
         assert.ok(ms > 0 && ms < 5000, `${ms}`);
       }
@@ -185,6 +189,17 @@ try {
       await frame(eve, `SEND /app/rooms/lobby/say {"text":"And I have no envelope at all."}`).waitFor();
       await frame(eve, /received · text .*\{"type":"present"/).waitFor();
     },
+    "frames of STOMP": async () => {
+      await sol.bringToFront();
+      await open(sol);
+      await frame(sol, "open /ws/gobwas/stomp, v12.stomp").waitFor();
+      await frame(sol, /sent · text .*CONNECT\naccept-version:1\.2\n/).waitFor();
+      await frame(sol, /received · text .*CONNECTED\n(.*\n)*version:1\.2\n/).waitFor();
+      await frame(sol, /sent · text .*SEND\ndestination:\/app\/rooms\/lobby\/say\n(.*\n)+\n\{"text":"STOMP here.*␀/).waitFor();
+      await frame(sol, /received · text .*MESSAGE\n(.*\n)+\n\{"type":"said".*Hello Bob/).first().waitFor();
+      assert.equal(await frame(sol, /RECEIPT\nreceipt-id:\/app\/ping/).first().isVisible(), false);
+      await shot(sol, "chat-stomp-frames.png");
+    },
     "mistakes are explained": async () => {
       for (const page of [ann, bob, eve]) {
         await page.bringToFront();
@@ -199,6 +214,20 @@ try {
           await alert.filter({ hasText: text }).waitFor();
         }
       }
+      // STOMP's errors end the connection, and the page comes back by itself.
+      await sol.bringToFront();
+      for (const [button, text] of [
+        ["Unknown destination", /nothing here handles SEND to "\/app\/nowhere" \(not-found\)/],
+        ["Empty text", /There was nothing in that message\. \(invalid\)/],
+      ]) {
+        await sol.getByRole("button", { name: button }).click();
+        await sol.locator("#say-problem").filter({ hasText: text }).waitFor();
+        await sol.getByRole("status").filter({ hasText: "connection lost" }).waitFor();
+        await connected(sol);
+      }
+      await frame(sol, /received · text .*ERROR\n/).first().waitFor();
+      await shot(sol, "chat-stomp-mistake.png");
+      await sees(ann, "Sol left.");
       await shot(ann, "chat-mistake.png");
       await say(ann, ""); // also by hand
       await ann.locator("#say-problem").filter({ hasText: "(invalid)" }).waitFor();
@@ -208,7 +237,8 @@ try {
     },
     "a tab with a taken name gets another one, and the history": async () => {
       const other = await tab();
-      await join(other, "Ann", 4);
+      await join(other, "Ann", 6);
+      assert.equal(await other.locator("#endpoint").textContent(), "gorilla/stomp");
       await sees(other, "Hello Bob, can you read this?");
       await sees(other, "You are Ann (2).");
       await sees(ann, "Ann (2) joined.");
@@ -270,26 +300,27 @@ try {
       assert.equal(await bob.getByRole("button", { name: "Send" }).isEnabled(), false);
       await bob.getByRole("button", { name: "Reconnect" }).click();
       await connected(bob);
-      await ann.getByText("Here now (3)").waitFor();
+      await ann.getByText("Here now (4)").waitFor();
     },
     "the tabs come back after the server did": async () => {
       restarting = true;
       const answer = next(answers, "line");
       console.log("restart");
       await answer;
-      for (const page of [ann, bob, eve]) {
-        await page.getByText("Here now (3)").waitFor({ timeout: 19000 });
+      for (const page of [ann, bob, eve, sol]) {
+        await page.getByText("Here now (4)").waitFor({ timeout: 19000 });
         await connected(page);
       }
       await say(ann, "Back again");
       await sees(bob, "Back again");
       await sees(eve, "Back again");
+      await sees(sol, "Back again");
       restarting = false;
     },
     "who closes the tab has left": async () => {
       await bob.close();
       await sees(ann, "Bob left.");
-      await ann.getByText("Here now (2)").waitFor();
+      await ann.getByText("Here now (3)").waitFor();
     },
     "the list of frames is bounded": async () => {
       await ann.evaluate(async () => {
