@@ -1,6 +1,7 @@
 package brokertest
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"slices"
@@ -146,7 +147,7 @@ func (c *client) request(m *subprotocol.Message) *subprotocol.Error {
 // must is request of what may not be refused.
 func (c *client) must(m *subprotocol.Message) {
 	if e := c.request(m); e != nil {
-		c.k.fatalf("%s: a %v on %q was refused: %v", c.name, m.Kind, m.Destination+m.Transaction, e)
+		c.k.fatalf("%s: the %v of %q was refused: %v", c.name, m.Kind, cmp.Or(m.Destination, m.ID, m.Transaction, m.Subscription), e)
 	}
 }
 
@@ -208,7 +209,7 @@ func (c *client) transaction(kind subprotocol.Kind, name string) {
 func (c *client) subscribe(destination string, extras ...extra) *sub {
 	s, e := c.trySubscribe(destination, extras...)
 	if e != nil {
-		c.k.fatalf("%s: a SUBSCRIBE on %q was refused: %v", c.name, destination, e)
+		c.k.fatalf("%s: the SUBSCRIBE of %q was refused: %v", c.name, destination, e)
 	}
 	return s
 }

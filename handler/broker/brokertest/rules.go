@@ -98,7 +98,7 @@ func rules() []rule {
 			[]need{queues, acks}, cumulative},
 		{ruleGone, "What a consumer had not settled when its connection broke reaches another consumer, in order.",
 			[]need{queues, acks}, consumerGone},
-		{ruleLeft, "What a consumer had not settled when it unsubscribed reaches another consumer, in order, and can't be settled by the first.",
+		{ruleLeft, "What a consumer had not settled when it unsubscribed reaches another consumer, in order.",
 			[]need{queues, acks}, consumerLeft},
 		{ruleMarked, "A delivery that is made again is marked redelivered, a first one is not.",
 			[]need{queues, acks, redelivered}, marked},
