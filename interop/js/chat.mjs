@@ -195,7 +195,7 @@ try {
       await frame(sol, "open /ws/gobwas/stomp, v12.stomp").waitFor();
       await frame(sol, /sent · text .*CONNECT\naccept-version:1\.2\n/).waitFor();
       await frame(sol, /received · text .*CONNECTED\n(.*\n)*version:1\.2\n/).waitFor();
-      await frame(sol, /sent · text .*SEND\ndestination:\/app\/rooms\/lobby\/say\n(.*\n)+\n\{"text":"STOMP here.*␀/).waitFor();
+      await frame(sol, /sent · text .*SEND\ndestination:\/app\/rooms\/lobby\/say\n(.*\n)+\n\{"text":"STOMP here.*\^@/).waitFor();
       await frame(sol, /received · text .*MESSAGE\n(.*\n)+\n\{"type":"said".*Hello Bob/).first().waitFor();
       assert.equal(await frame(sol, /RECEIPT\nreceipt-id:\/app\/ping/).first().isVisible(), false);
       await shot(sol, "chat-stomp-frames.png");

@@ -44,7 +44,7 @@ function show(direction, data) {
     const part = bytes.subarray(0, maxShown);
     item.append(element("code", "", hex(part) + more(bytes.length)), element("code", "ascii", ascii(part)));
   } else {
-    item.append(element("code", "", data.slice(0, maxShown).replaceAll("\0", "␀") + more(data.length)));
+    item.append(element("code", "", data.slice(0, maxShown).replaceAll("\0", "^@") + more(data.length)));
   }
   add(item);
 }
