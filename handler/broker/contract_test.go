@@ -34,3 +34,5 @@ func TestConformanceWithDots(t *testing.T) {
 	t.Parallel()
 	brokertest.Run(t, factory('.'), features)
 }
+
+func BenchmarkConformance(b *testing.B) { brokertest.Benchmark(b, factory('/'), features) }

@@ -194,3 +194,18 @@ func TestBrokenSystem(t *testing.T) {
 	require.Equal(t, []string{"fan-out"}, names(errs))
 	require.ErrorContains(t, errs[0], "Stop has not returned")
 }
+
+func BenchmarkNaive(b *testing.B) { brokertest.Benchmark(b, factory("", nil), features) }
+
+// A rule that hangs is named, with the goroutines that it left.
+func TestWatchdog(t *testing.T) {
+	t.Parallel()
+	end := make(chan struct{})
+	f := impatient()
+	f.Patience = 30 * time.Millisecond
+	errs := brokertest.CheckRule("fan-out", factory("Publish waits for ever", end), f)
+	close(end)
+	require.Equal(t, []string{"fan-out"}, names(errs))
+	require.ErrorContains(t, errs[0], "has not come to its end")
+	require.ErrorContains(t, errs[0], "naive).Publish", "the stack that hangs")
+}

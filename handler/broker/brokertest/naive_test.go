@@ -146,6 +146,9 @@ func (b *naive) send(r handler.Request, m *subprotocol.Message) error {
 func (b *naive) Publish(_ context.Context, to string, m *subprotocol.Message) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.is("Publish waits for ever") {
+		<-b.end
+	}
 	if b.is("Publish keeps the message") {
 		if b.late != nil {
 			b.late()
