@@ -34,37 +34,42 @@ func Retryable(err error) bool {
 func (c *Client) establish(later bool) {
 	r := &c.opts.Reconnect
 	for failed := 0; ; later = true {
-		if later {
-			if !c.pause() {
-				return
-			}
-			failed++
+		if later && !c.pause() {
+			return
 		}
 		err := c.attempt()
 		if err == nil {
 			return
 		}
-		c.mu.Lock()
-		c.doublings++
-		if c.state == Closed {
-			c.mu.Unlock()
+		failed++
+		again := (later || r.First) && c.worthwhile(err) && (r.MaxAttempts == 0 || failed < r.MaxAttempts)
+		if !c.failed(err, again) {
 			return
 		}
-		if !later && !r.First || !c.retry(err) || r.MaxAttempts > 0 && failed >= r.MaxAttempts {
-			c.finish(err)
-			c.mu.Unlock()
-			return
-		}
-		c.setState(Waiting, err)
-		c.mu.Unlock()
 	}
 }
 
-// retry reports whether err is followed by another attempt.
-func (c *Client) retry(err error) bool {
+// failed notes that an attempt has failed. It reports whether there is to be another one.
+func (c *Client) failed(err error, again bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.state == Closed || c.closing:
+		return false
+	case !again:
+		c.finish(err)
+		return false
+	}
+	c.doublings++
+	c.setState(Waiting, err)
+	return true
+}
+
+// worthwhile reports whether err may be followed by another attempt.
+func (c *Client) worthwhile(err error) bool {
 	r := &c.opts.Reconnect
 	switch {
-	case r.Disabled || c.closing:
+	case r.Disabled:
 		return false
 	case r.Retry != nil:
 		return r.Retry(err)

@@ -48,14 +48,18 @@ func (c *Client) SendReceipt(ctx context.Context, m *subprotocol.Message) error 
 }
 
 // Request is SendReceipt that returns the server's Reply, which is the caller's;
-// ErrNoReply if the server has handled the request without one. It needs a
-// sub-protocol that has replies.
+// ErrNoReply if the server has handled the request without one. Where the sub-protocol does
+// not tie replies to receipts, such as STOMP, the request has the header reply-to, which
+// weft's servers know.
 func (c *Client) Request(ctx context.Context, m *subprotocol.Message) (*subprotocol.Message, error) {
-	if !c.Features().Replies {
-		return nil, unsupported("replies")
-	}
 	s := *m
 	s.Kind = subprotocol.KindSend
+	if !c.Features().Replies {
+		c.mu.Lock()
+		s.Receipt = c.newID("r")
+		c.mu.Unlock()
+		s.Header = append(slices.Clone(s.Header), subprotocol.Field{Name: "reply-to", Value: s.Receipt})
+	}
 	reply, err := c.request(ctx, &s, nil)
 	if err == nil && reply == nil {
 		err = ErrNoReply
@@ -81,11 +85,7 @@ func (c *Client) do(ctx context.Context, e *entry) (*subprotocol.Message, error)
 		e.msg.Receipt = c.newID("r")
 	}
 	k.id = e.msg.Receipt
-	taken := c.calls[k.id] != nil
 	c.mu.Unlock()
-	if taken {
-		return nil, fmt.Errorf("client: a request with the receipt %q is under way", k.id)
-	}
 	if err := c.send(ctx, e); err != nil {
 		return nil, err
 	}
@@ -130,8 +130,8 @@ func (c *Client) expect(k *call) {
 	}
 }
 
-// fail ends k with err, which may be nil. It is called with mu held.
-func (c *Client) fail(k *call, err error) {
+// conclude ends k, with its answer if err is nil. It is called with mu held.
+func (c *Client) conclude(k *call, err error) {
 	if k == nil || c.calls[k.id] != k {
 		return
 	}
@@ -165,7 +165,7 @@ func (c *Client) answer(receipt string, reply *subprotocol.Message, err error) b
 	if reply != nil && k.sub == nil {
 		k.reply = reply.Clone()
 	}
-	c.fail(k, err)
+	c.conclude(k, err)
 	return true
 }
 

@@ -126,6 +126,7 @@ func (l *link) end(code transport.StatusCode, reason string, why error) {
 	l.lost(&transport.EndError{Code: code, Err: why}, why)
 	// An error says that it is closed already.
 	_ = l.conn.Close(code, reason)
+	l.regulate() // a connection that is paused may not notice its end
 }
 
 // lost gives the link up. err is how it ended, why the part of that which says why it
@@ -153,20 +154,20 @@ func (l *link) lost(err, why error) {
 		l.opened <- why
 		return
 	}
-	if c.state == Closed {
-		return
-	}
-	if time.Since(l.since) >= c.opts.Reconnect.MaxDelay {
-		c.doublings = 0
-	}
-	if !c.retry(err) {
-		if !c.closing {
-			c.finish(err)
+	c.mu.Unlock()
+	again := c.worthwhile(err)
+	c.mu.Lock()
+	switch {
+	case c.state == Closed || c.closing:
+	case !again:
+		c.finish(err)
+	default:
+		if time.Since(l.since) >= c.opts.Reconnect.MaxDelay {
+			c.doublings = 0
 		}
-		return
+		c.setState(Waiting, err)
+		go c.establish(true)
 	}
-	c.setState(Waiting, err)
-	go c.establish(true)
 }
 
 // Receive hands what one message holds to those it is for.
@@ -306,7 +307,7 @@ func (l *link) regulate() {
 	defer l.gate.Unlock()
 	c := l.client
 	c.mu.Lock()
-	stop := c.stuck() && !l.dead
+	stop := c.stuck() && l.up && !l.dead
 	c.mu.Unlock()
 	switch {
 	case stop == l.paused.Load():
@@ -327,7 +328,7 @@ func (l *link) hold() {
 	c := l.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.stuck() && !l.dead {
+	for c.stuck() && l.up && !l.dead {
 		_ = c.wait(context.Background())
 	}
 }

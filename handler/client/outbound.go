@@ -57,6 +57,8 @@ func (c *Client) send(ctx context.Context, e *entry) error {
 			return ErrClosed
 		case e.link != nil && e.link.dead:
 			return ErrStale
+		case e.call != nil && c.calls[e.call.id] != nil:
+			return fmt.Errorf("client: a request with the receipt %q is under way", e.call.id)
 		case up && !c.writing && !l.full && len(l.first) == 0 && len(c.queue) == 0:
 			c.expect(e.call)
 			return c.writeNow(l, e)
@@ -86,7 +88,7 @@ func (c *Client) writeNow(l *link, e *entry) error {
 	switch {
 	case n == 1:
 	case bad != nil:
-		c.fail(e.call, bad)
+		c.conclude(e.call, bad)
 	default:
 		e.unsent()
 		e.msg = e.msg.Clone()
@@ -127,7 +129,7 @@ func (c *Client) flush(l *link) {
 		c.mu.Lock()
 		gone := n
 		if bad != nil {
-			c.fail(batch[n].call, bad)
+			c.conclude(batch[n].call, bad)
 			gone++
 		}
 		for _, e := range batch[gone:] {
@@ -222,9 +224,9 @@ func (c *Client) forget(l *link) {
 		switch {
 		case c.state == Closed:
 			c.unsent++
-			c.fail(e.call, ErrClosed)
+			c.conclude(e.call, ErrClosed)
 		case e.link == l:
-			c.fail(e.call, ErrStale)
+			c.conclude(e.call, ErrStale)
 		default:
 			left = append(left, e)
 			continue
@@ -236,14 +238,14 @@ func (c *Client) forget(l *link) {
 	for _, k := range c.calls {
 		switch {
 		case k.link == l && l != nil:
-			c.fail(k, fmt.Errorf("%w: %w", ErrConnectionLost, cmp.Or(l.err, ErrClosed)))
+			c.conclude(k, fmt.Errorf("%w: %w", ErrConnectionLost, cmp.Or(l.err, ErrClosed)))
 		case c.state == Closed:
-			c.fail(k, ErrClosed)
+			c.conclude(k, ErrClosed)
 		}
 	}
 	if l != nil {
 		for _, e := range l.first {
-			c.fail(e.call, ErrStale)
+			c.conclude(e.call, ErrStale)
 		}
 		l.first = nil
 	}

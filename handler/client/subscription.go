@@ -30,6 +30,7 @@ type Subscription struct {
 	level     int           // 0, 1 if there is as much as there should, 2 as there may be
 	working   bool          // a goroutine calls handle
 	more      chan struct{} // closed when something comes; nil if nobody waits
+	call      *call         // the latest Subscribe
 	confirmed bool          // the server has it, or had
 	ended     bool
 	err       error
@@ -151,7 +152,8 @@ func (s *Subscription) request(l *link) *entry {
 		return e
 	}
 	e.msg.Receipt = s.client.newID("r")
-	e.call = &call{id: e.msg.Receipt, sub: s}
+	s.call = &call{id: e.msg.Receipt, sub: s}
+	e.call = s.call
 	return e
 }
 
@@ -172,11 +174,15 @@ func (s *Subscription) end(err error) {
 	if c.subs[s.id] == s {
 		delete(c.subs, s.id)
 	}
-	if err == nil || errors.Is(err, ErrClosed) {
+	if s.call != nil && c.calls[s.call.id] == s.call {
+		delete(c.calls, s.call.id)
+	}
+	unwanted := err == nil || errors.Is(err, ErrClosed)
+	if unwanted {
 		s.items, s.bytes = nil, 0
-		if s.cancel != nil {
-			s.cancel()
-		}
+	}
+	if s.cancel != nil && (unwanted || !s.working) {
+		s.cancel()
 	}
 	s.measure()
 	s.wake()
@@ -333,7 +339,10 @@ func (c *Client) deliver(l *link, m *subprotocol.Message) {
 	s := c.find(l, m)
 	c.mu.Unlock()
 	if s == nil {
-		c.unclaimed(m)
+		// What answers a Request without being tied to it is named after it.
+		if !c.answer(m.Subscription, m, nil) {
+			c.unclaimed(m)
+		}
 		return
 	}
 	d := &Delivery{Message: *m.Clone(), sub: s, link: l, size: sizeOf(m)}
