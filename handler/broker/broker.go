@@ -291,7 +291,7 @@ func (b *Broker) userTarget(user, destination string) (target, error) {
 	return to, nil
 }
 
-// check says what a destination is.
+// check says what a destination is. That of a SUBSCRIBE may be a pattern.
 func (b *Broker) check(destination string, pattern bool) (kind, error) {
 	if len(destination) > maxDestination {
 		return 0, refusal("bad-destination", fmt.Sprintf("the destination has more than %d bytes", maxDestination))
@@ -300,11 +300,15 @@ func (b *Broker) check(destination string, pattern bool) (kind, error) {
 	if k == isNothing {
 		return 0, refusal("not-found", "there is no such destination")
 	}
-	look := checkDestination
-	if pattern {
-		look = checkPattern
+	var err error
+	if !pattern {
+		err = checkDestination(destination, b.opts.Separator)
 	}
-	if err := look(destination, b.opts.Separator); err != nil {
+	// What nobody can subscribe to can't be sent to either.
+	if err == nil && (pattern || strings.Contains(destination, "*")) {
+		err = checkPattern(destination, b.opts.Separator)
+	}
+	if err != nil {
 		return 0, refusal("bad-destination", "the destination is malformed: "+err.Error())
 	}
 	return k, nil

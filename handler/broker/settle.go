@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"weak"
 
 	"github.com/weftws/weft/handler"
@@ -52,12 +53,13 @@ func (b *Broker) settleRequest(r handler.Request) error {
 	if err != nil || string(strconv.AppendUint(room[:0], n, 36)) != m.ID {
 		return o.unknown()
 	}
-	o.consumer, o.number = sub.consumer, n
-	o.queue = sub.consumer.queue
+	sub.mu.Lock()
+	o.consumer, o.number, o.queue = sub.consumer, n, sub.consumer.queue
+	sub.mu.Unlock()
 	if o.queue == nil { // the subscription has not begun
 		return o.unknown()
 	}
-	o.id = string(append([]byte(nil), m.ID...))
+	o.id = strings.Clone(m.ID)
 	return b.stage(r, o)
 }
 

@@ -71,11 +71,14 @@ type counters struct {
 
 // pastCounters are the sums of queues that are gone.
 type pastCounters struct {
+	gone atomic.Uint64 // how many
+
 	mu  sync.Mutex
 	sum QueueCounters
 }
 
 func (p *pastCounters) add(c *QueueCounters) {
+	p.gone.Add(1)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sum.add(c)
@@ -97,32 +100,62 @@ func (b *Broker) Stats() Stats {
 		Retained:      int(b.retained.count.Load()),
 		Bytes:         b.bytes.Load(),
 	}
-	for q := range b.queues.all() {
-		st.Queues++
-		s := q.stats()
-		st.QueueCounters.add(&s.QueueCounters)
-	}
-	for m := range b.members.all() {
-		subs := m.all()
-		if len(subs) > 0 {
-			st.Sessions++
-		}
-		for _, sub := range subs {
-			if sub.kind != isQueue && sub.consumer != nil && sub.consumer.queue != nil {
-				s := sub.consumer.queue.stats()
-				st.QueueCounters.add(&s.QueueCounters)
-			}
+	for range 10 {
+		// A queue that was forgotten meanwhile may have counted twice, or not at all.
+		before := b.past.gone.Load()
+		st.Sessions, st.Queues, st.QueueCounters = b.sum()
+		if b.past.gone.Load() == before {
+			break
 		}
 	}
-	b.past.mu.Lock()
-	st.QueueCounters.add(&b.past.sum)
-	b.past.mu.Unlock()
 	st.Unrouted = b.counts.unrouted.Load()
 	st.Busy = b.counts.busy.Load()
 	st.Expired = b.counts.expired.Load()
 	st.Dropped = b.counts.dropped.Load()
 	st.Panics = b.counts.panics.Load()
 	return st
+}
+
+// sum counts sessions and queues, and adds up what all queues have counted.
+func (b *Broker) sum() (sessions, queues int, c QueueCounters) {
+	add := func(q *queue) bool {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if !q.gone {
+			c.add(&q.counts)
+		}
+		return !q.gone
+	}
+	for q := range b.queues.all() {
+		if add(q) {
+			queues++
+		}
+	}
+	for m := range b.members.all() {
+		subs := m.all()
+		if len(subs) > 0 {
+			sessions++
+		}
+		for _, sub := range subs {
+			if q := sub.backlog(); q != nil {
+				add(q)
+			}
+		}
+	}
+	b.past.mu.Lock()
+	c.add(&b.past.sum)
+	b.past.mu.Unlock()
+	return sessions, queues, c
+}
+
+// backlog is the queue of a subscription of a topic, nil if there is none.
+func (sub *subscription) backlog() *queue {
+	if sub.kind == isQueue || sub.consumer == nil {
+		return nil
+	}
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	return sub.consumer.queue
 }
 
 // Queue returns what there is in a queue. It reports false if there is none of that name:

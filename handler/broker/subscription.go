@@ -141,7 +141,7 @@ func (b *Broker) newSubscription(s *handler.Session, m *subprotocol.Message) (*s
 		mode: m.AckMode, pattern: hasWildcard(m.Destination, b.opts.Separator),
 	}
 	var err error
-	if sub.kind, err = b.check(m.Destination, sub.pattern); err != nil {
+	if sub.kind, err = b.check(m.Destination, true); err != nil {
 		return nil, err
 	}
 	if sub.pattern && sub.kind != isTopic {
