@@ -134,11 +134,8 @@ func (f *framer) classify(fr *frame, p []byte) *subprotocol.Error {
 		} else if fr.first[fd.name] == 0 {
 			fr.first[fd.name] = int32(i + 1)
 		}
-		if f.version == v10 {
-			continue
-		}
 		line := p[fd.start:fd.end]
-		if !plain && bytes.IndexByte(line, '\\') >= 0 {
+		if !plain && f.version >= v11 && bytes.IndexByte(line, '\\') >= 0 {
 			fd.escaped = true
 			var ok bool
 			if fr.scratch, ok = f.unescape(fr.scratch[:0], line); !ok {
@@ -429,7 +426,7 @@ func (fr *frame) fillError() {
 	e.Receipt, e.Subscription = m.Receipt, m.Subscription
 	e.Text = oneLine(e.Text)
 	code, text, found := strings.Cut(string(m.Body), ": ")
-	if found && code != "" && !strings.ContainsAny(code, " \n\r\t") && utf8.ValidString(text) &&
+	if found && code != "" && !strings.ContainsAny(code, " \n\r\t") && utf8.Valid(m.Body) &&
 		strings.Trim(oneLine(text), padding) == strings.Trim(e.Text, padding) {
 		e.Code, e.Text = code, text
 		m.Body = nil

@@ -2,7 +2,6 @@ package stomp
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -135,14 +134,18 @@ func (s *SubProtocol) setVersions() {
 // Names returns V12, V11 and V10, or those of Options.Versions. The slice is the
 // caller's.
 func (s *SubProtocol) Names() []string {
-	names := []string{V12, V11, V10}
-	return slices.DeleteFunc(names, func(name string) bool {
-		return !s.accepted[v12-version(slices.Index([]string{V12, V11, V10}, name))]
-	})
+	var names []string
+	for v := v12; v >= v10; v-- {
+		if s.accepted[v] {
+			names = append(names, [...]string{v10: V10, v11: V11, v12: V12}[v])
+		}
+	}
+	return names
 }
 
 // NewFramer makes the framer of one connection. name has no influence: the version is
-// what the headers accept-version and version say.
+// what the headers accept-version and version say. As a frame may lie in many messages,
+// one without a limit (a negative cfg.MaxFrame) still ends at 1 GiB.
 func (s *SubProtocol) NewFramer(_ string, cfg subprotocol.FramerConfig) subprotocol.Framer {
 	f := &framer{sub: s, client: cfg.Client, textOnly: cfg.TextOnly, max: cfg.MaxFrame}
 	if f.max == 0 {
