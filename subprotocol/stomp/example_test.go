@@ -13,7 +13,7 @@ import (
 type reader struct{}
 
 func (reader) Emit(m *subprotocol.Message) error {
-	fmt.Printf("%v %s%s: %s\n", m.Kind, m.Version, m.Destination, m.Body)
+	fmt.Printf("%v %s%s %q\n", m.Kind, m.Version, m.Destination, m.Body)
 	return nil
 }
 
@@ -41,10 +41,10 @@ func Example() {
 	fmt.Println(server.Decode(bad, reader{}))
 	// Output:
 	// CONNECT|accept-version:1.0,1.1,1.2||^@
-	// CONNECT 1.2: 
+	// CONNECT 1.2 ""
 	// CONNECTED|version:1.2|session:5f0c2a|server:weft|heart-beat:0,0||^@
-	// CONNECTED 1.2: 
+	// CONNECTED 1.2 ""
 	// SEND|destination:/app/say|content-length:5||hello^@
-	// SEND /app/say: hello
+	// SEND /app/say "hello"
 	// subprotocol: missing-header: SEND needs the header "destination" in STOMP 1.2
 }
