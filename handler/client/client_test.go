@@ -18,10 +18,9 @@ import (
 )
 
 func TestPublishAndSubscribe(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := serve(t, jsonEnvelope)
-		c := s.dial(jsonEnvelope, nil)
+	each(t, func(t *testing.T, sp subprotocol.SubProtocol) {
+		s := serve(t, sp)
+		c := s.dial(sp, nil)
 		require.Equal(t, client.Connected, c.State())
 		require.NotEmpty(t, c.Greeting().ID)
 		sub, err := c.Subscribe(t.Context(), "/topic/a", nil, nil)
@@ -52,11 +51,10 @@ func TestPublishAndSubscribe(t *testing.T) {
 }
 
 func TestReconnect(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := serve(t, jsonEnvelope)
+	each(t, func(t *testing.T, sp subprotocol.SubProtocol) {
+		s := serve(t, sp)
 		var states []client.State
-		c := s.dial(jsonEnvelope, &client.Options{Hooks: client.Hooks{
+		c := s.dial(sp, &client.Options{Hooks: client.Hooks{
 			State: func(ch client.StateChange) { states = append(states, ch.State) },
 		}})
 		var got []string
@@ -143,10 +141,9 @@ func TestReceipts(t *testing.T) {
 }
 
 func TestLostCallsAreNotRepeated(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := serve(t, jsonEnvelope)
-		c := s.dial(jsonEnvelope, nil)
+	each(t, func(t *testing.T, sp subprotocol.SubProtocol) {
+		s := serve(t, sp)
+		c := s.dial(sp, nil)
 		lost := make(chan error, 1)
 		go func() { lost <- c.SendReceipt(t.Context(), text("/silent", "x")) }()
 		synctest.Wait()

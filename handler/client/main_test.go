@@ -5,16 +5,18 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/weftws/weft/handler"
-	"github.com/weftws/weft/handler/broadcast"
+	"github.com/weftws/weft/handler/broker"
 	"github.com/weftws/weft/handler/client"
 	"github.com/weftws/weft/subprotocol"
 	"github.com/weftws/weft/subprotocol/envelope"
+	"github.com/weftws/weft/subprotocol/stomp"
 	"github.com/weftws/weft/transport"
 	"github.com/weftws/weft/transport/pipe"
 )
@@ -28,7 +30,7 @@ type server struct {
 	t        *testing.T
 	pipe     *pipe.Transport
 	endpoint *handler.Endpoint
-	topics   *broadcast.Broadcaster
+	broker   *broker.Broker
 	dialer   *dialer
 
 	mu   sync.Mutex
@@ -77,7 +79,7 @@ func (d *dialer) latest() *pipe.Conn {
 
 // serve starts a server, which is shut down at the end of the test.
 func serve(t *testing.T, sp subprotocol.SubProtocol, opts ...handler.Option) *server {
-	s := &server{t: t, pipe: pipe.New(nil), topics: broadcast.New(nil)}
+	s := &server{t: t, pipe: pipe.New(nil), broker: broker.New(&broker.Options{DeadLetter: "/queue/dead"})}
 	s.dialer = &dialer{Transport: s.pipe}
 	opts = append([]handler.Option{handler.WithSubProtocols(sp), handler.WithShutdownSpread(0)}, opts...)
 	s.endpoint = handler.NewEndpoint(s.pipe, handler.HandlerFunc(s.handle), opts...)
@@ -85,6 +87,7 @@ func serve(t *testing.T, sp subprotocol.SubProtocol, opts ...handler.Option) *se
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		require.NoError(t, s.endpoint.Shutdown(ctx))
+		s.broker.Close()
 	})
 	return s
 }
@@ -112,23 +115,14 @@ func (s *server) handle(ctx context.Context, r handler.Request) error {
 	case "/echo":
 		_, err := r.Reply(&subprotocol.Message{Body: m.Body, ContentType: m.ContentType})
 		return err
-	case "/acks":
-		switch m.Kind {
-		case subprotocol.KindSubscribe:
-			sub := m.Subscription
-			for _, id := range []string{"1", "2"} {
-				_, err := r.Session.Send(&subprotocol.Message{Subscription: sub, ID: id, Body: []byte(id)})
-				if err != nil {
-					return err
-				}
-			}
-		}
+	}
+	if m.Destination == "" {
 		return nil
 	}
-	return s.topics.Handle(ctx, r)
+	return s.broker.Handle(ctx, r)
 }
 
-// kinds are what the server saw of one kind: destinations, or bodies of Sends.
+// bodies are those of the Sends that the server saw.
 func (s *server) bodies() (all []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,3 +160,22 @@ func text(destination, body string) *subprotocol.Message {
 }
 
 var jsonEnvelope = envelope.NewJSON(nil)
+
+// protocols are those that have all that a client can do.
+var protocols = map[string]subprotocol.SubProtocol{
+	"json":    jsonEnvelope,
+	"msgpack": envelope.NewMsgpack(nil),
+	"stomp":   stomp.New(nil),
+	"stomp11": stomp.New(&stomp.Options{Versions: []string{"1.1"}}),
+}
+
+// each runs f in a bubble for every protocol.
+func each(t *testing.T, f func(t *testing.T, sp subprotocol.SubProtocol)) {
+	t.Parallel()
+	for name, sp := range protocols {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { f(t, sp) })
+		})
+	}
+}
