@@ -121,6 +121,15 @@ func TestHalfClosed(t *testing.T) {
 	server.expect(t, []byte("ask"))
 	taken := fill(t, c)
 	require.NoError(t, nc.CloseWrite())
+	ending := func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.closeTimer != nil
+	}
+	for !ending() { // the server has seen it, and nothing is read yet
+		require.Empty(t, server.closed)
+		runtime.Gosched()
+	}
 	got, err := io.ReadAll(nc)
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(taken, got), "%d bytes of %d", len(got), len(taken))

@@ -134,37 +134,62 @@ func TestHandshakeTimeout(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
+// crowd is a listener at which clients wait from the beginning.
+type crowd struct {
+	waiting chan net.Conn
+	closed  context.Context
+}
+
+func (l *crowd) Accept() (net.Conn, error) {
+	select {
+	case nc := <-l.waiting:
+		return nc, nil
+	case <-l.closed.Done():
+		return nil, net.ErrClosed
+	}
+}
+func (l *crowd) Close() error   { return nil }
+func (l *crowd) Addr() net.Addr { return nil }
+
 func TestMaxHandshakes(t *testing.T) {
 	t.Parallel()
-	const most, all = 3, 20
-	var now, peak atomic.Int32
-	entered, leave, opened := make(chan struct{}, all), make(chan struct{}), make(chan struct{}, all)
-	url := serve(t, "plain", &Options{MaxHandshakes: most}, &acceptor{
-		check: func(*transport.Handshake) error {
-			n := now.Add(1)
-			for p := peak.Load(); n > p && !peak.CompareAndSwap(p, n); p = peak.Load() {
+	for most, first := range map[int]int32{3: 3, -1: 20} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			ln := &crowd{make(chan net.Conn, 20), ctx}
+			var clients []net.Conn
+			for range cap(ln.waiting) {
+				client, server := net.Pipe()
+				clients = append(clients, client)
+				ln.waiting <- server
 			}
-			entered <- struct{}{}
-			<-leave
-			now.Add(-1)
-			return nil
-		},
-		open: func(transport.Conn) transport.Receiver {
-			opened <- struct{}{}
-			return newRecorder()
-		},
-	})
-	for range all {
-		rawDial(t, url)
+			var asked, opened atomic.Int32
+			leave, served := make(chan struct{}), make(chan error)
+			go func() {
+				served <- New(&Options{MaxHandshakes: most}).Serve(ctx, ln, &acceptor{
+					check: func(*transport.Handshake) error {
+						asked.Add(1)
+						<-leave
+						return nil
+					},
+					open: func(transport.Conn) transport.Receiver {
+						opened.Add(1)
+						return newRecorder()
+					},
+				})
+			}()
+			synctest.Wait()
+			require.Equal(t, first, asked.Load())
+			close(leave)
+			synctest.Wait()
+			require.EqualValues(t, len(clients), opened.Load())
+			cancel()
+			require.NoError(t, <-served)
+			for _, nc := range clients {
+				nc.Close()
+			}
+		})
 	}
-	for range most {
-		wait(t, entered)
-	}
-	close(leave)
-	for range all {
-		wait(t, opened)
-	}
-	require.LessOrEqual(t, peak.Load(), int32(most))
 }
 
 // A certificate that the client does not trust fails the Dial, not the server.
