@@ -53,7 +53,7 @@ func (f *framer) next(data []byte) (fr *frame, whole, rest []byte, err error) {
 			return nil, nil, nil, err
 		}
 		if n > 0 {
-			return fr, data[:n:n], data[n:], nil
+			return fr, data[:n], data[n:], nil
 		}
 		fr.buf = append(fr.buf, data...)
 		f.cur = fr
@@ -79,7 +79,7 @@ func (f *framer) next(data []byte) (fr *frame, whole, rest []byte, err error) {
 		}
 		if n > 0 {
 			f.cur = nil
-			return fr, fr.buf[:n:n], data, nil
+			return fr, fr.buf[:n], data, nil
 		}
 	}
 	return nil, nil, nil, nil

@@ -192,6 +192,7 @@ func exchanges() []exchange {
 			answered(neutral{Kind: subprotocol.KindReply, Receipt: "1", ContentType: "application/json", Body: []byte("1")}),
 			answered(neutral{Kind: subprotocol.KindReply, Subscription: "s", Destination: "/app/now", Body: []byte("noon")}),
 			answered(neutral{Kind: subprotocol.KindDeliver, Destination: "/d"}),
+			answered(neutral{Kind: subprotocol.KindDeliver, Destination: "/d", ID: "31"}),
 		)},
 		{"error", "A request fails, which ends the session.", all, nil, after(
 			answered(neutral{Kind: subprotocol.KindError, Receipt: "1", Subscription: "s", Header: fields("k", "v"),
