@@ -97,7 +97,10 @@ func (c *client) wait(what string, cond func() bool) {
 // lost fails because something has not come.
 func (c *client) lost(what string) {
 	c.k.mu.Lock()
-	cause, strayed := c.cause, c.strayed
+	cause, strayed := c.cause, ""
+	for _, o := range c.k.clients {
+		strayed += o.strayed
+	}
 	c.k.mu.Unlock()
 	if cause != nil {
 		c.k.fatalf("%s: %s has not come, the connection is over: %v%s", c.name, what, cause, strayed)
@@ -380,7 +383,7 @@ func (c *client) note(m *subprotocol.Message) (broken, why string) {
 		c.answered(m)
 	case subprotocol.KindError:
 		if m.Receipt == "" {
-			c.strayed = fmt.Sprintf("; an error came: %v", m.Error)
+			c.strayed = fmt.Sprintf("; to %s came the error %v", c.name, m.Error)
 			break
 		}
 		c.answered(m)

@@ -211,7 +211,7 @@ func (b *naive) subscribe(session *handler.Session, m *subprotocol.Message) erro
 	}
 	b.subs = append(b.subs, s)
 	for to, last := range b.retained {
-		if b.fits(s.to, to) {
+		if b.fits(s.to, to) && (s.to == to || !b.is("a wildcard gets nothing retained")) {
 			b.deliver(s, &item{Message: last.Clone()})
 		}
 	}
@@ -240,8 +240,18 @@ func (b *naive) remove(which func(*interest) bool, gone bool) {
 			s.to += "?"
 			continue
 		}
-		b.subs = slices.Delete(b.subs, i, i+1)
+		last := i + 1
+		if !gone && b.is("an ending subscription takes the next along") || gone && b.is("a broken connection takes the next along") {
+			last = min(last+1, len(b.subs))
+		}
+		b.subs = slices.Delete(b.subs, i, last)
 		i--
+		if !gone && b.is("what an ended subscription had comes twice") {
+			for _, d := range s.unsettled {
+				c := *d.item
+				b.back(s.to, &c)
+			}
+		}
 		for _, d := range s.unsettled {
 			if b.is("the order of redelivery is lost") {
 				d.item.number = -d.item.number
@@ -309,6 +319,7 @@ func (b *naive) settle(s *interest, id string, kind subprotocol.Kind) {
 	first := i
 	switch cumulative := s.mode == subprotocol.AckClient; {
 	case cumulative && b.is("a cumulative Ack settles one"):
+	case cumulative && kind == subprotocol.KindNack && b.is("a cumulative Nack refuses one"):
 	case cumulative, b.is("an individual Ack is cumulative"):
 		first = 0
 	}
@@ -455,7 +466,7 @@ func (b *naive) fanOut(to string, it *item) error {
 			s.parting--
 		}
 		got[s.session] = true
-		if s.selects && (it.Header.Get("kind") != "a" || len(it.Header.Get("size")) < 2 || it.Header.Get("size") == "10") {
+		if !s.picks(it) {
 			continue
 		}
 		b.deliver(s, it)
@@ -467,6 +478,12 @@ func (b *naive) fanOut(to string, it *item) error {
 		return errPlain
 	}
 	return nil
+}
+
+// picks is the one selector that the kit has.
+func (s *interest) picks(it *item) bool {
+	size, err := strconv.Atoi(it.Header.Get("size"))
+	return !s.selects || it.Header.Get("kind") == "a" && err == nil && size > 10
 }
 
 // fits is how wildcards are understood.
@@ -593,15 +610,16 @@ func (b *naive) pump(to string) {
 	}) {
 		return
 	}
-	for len(b.queues[to]) > 0 {
-		it := b.queues[to][0]
+	for i := 0; i < len(b.queues[to]); {
+		it := b.queues[to][i]
 		if !it.over.IsZero() && it.over.Before(time.Now()) {
-			b.queues[to] = b.queues[to][1:]
+			b.queues[to] = slices.Delete(b.queues[to], i, i+1)
 			continue
 		}
 		var best *interest
 		for _, s := range b.subs {
-			if s.to != to || s.mode != subprotocol.AckAuto && len(s.unsettled) >= s.window {
+			if s.to != to || s.mode != subprotocol.AckAuto && len(s.unsettled) >= s.window ||
+				!s.picks(it) && !b.is("selectors of queues are ignored") {
 				continue
 			}
 			if best == nil || it.refused == best || len(s.unsettled) < len(best.unsettled) && it.refused != s {
@@ -609,9 +627,10 @@ func (b *naive) pump(to string) {
 			}
 		}
 		if best == nil {
-			return
+			i++
+			continue
 		}
-		b.queues[to] = b.queues[to][1:]
+		b.queues[to] = slices.Delete(b.queues[to], i, i+1)
 		b.deliver(best, it)
 	}
 }

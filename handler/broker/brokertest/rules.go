@@ -35,6 +35,8 @@ const (
 	ruleRetained     = "retained"
 	ruleTTL          = "ttl"
 	ruleSelector     = "selector"
+	ruleStay         = "come-and-go"
+	ruleGuests       = "consumers-come-and-go"
 	ruleMany         = "many"
 	ruleLeak         = "leak"
 	deadAfter        = 2 // MaxDeliveries for the rule dead-letter
@@ -84,7 +86,7 @@ func rules() []rule {
 			nil, refuse},
 		{ruleStalled, "A subscriber that does not read holds up neither a publisher nor another subscriber.",
 			nil, stalled},
-		{ruleCompeting, "A message to a queue reaches exactly one of its consumers, exactly once.",
+		{ruleCompeting, "A message to a queue reaches exactly one of its consumers, exactly once, and each consumer gets what it gets in order.",
 			[]need{queues}, competing},
 		{ruleFIFO, "The only consumer of a queue gets the messages in the order in which they were sent.",
 			[]need{queues}, fifo},
@@ -102,7 +104,7 @@ func rules() []rule {
 			[]need{queues, acks}, consumerLeft},
 		{ruleMarked, "A delivery that is made again is marked redelivered, a first one is not.",
 			[]need{queues, acks, redelivered}, marked},
-		{ruleNack, "A message that a consumer has refused goes to another one that has room; if there is none, to the same again.",
+		{ruleNack, "A message that a consumer has refused goes to another one that has room; if there is none, to the same again. In the mode client all before it are refused with it.",
 			[]need{queues, acks, nacks}, refusedDelivery},
 		{rulePrefetch, "A consumer has no more unsettled deliveries than prefetch-count says, and gets the next for each that it settles.",
 			[]need{queues, acks, prefetch}, prefetchWindow},
@@ -126,12 +128,16 @@ func rules() []rule {
 			[]need{wildcards}, wildcard},
 		{ruleDeadLetter, "A message that was refused as often as it may be delivered goes to the dead letters, intact.",
 			[]need{queues, acks, nacks, deadLetter}, deadLetters},
-		{ruleRetained, "The last message with retain is the first that a later subscriber of the topic gets, once.",
+		{ruleRetained, "The last message with retain is the first that a later subscriber of the topic gets, once; also one with a wildcard, if there are any.",
 			[]need{retained}, retainedValue},
 		{ruleTTL, "A message whose time is over is not delivered; one whose time is not, is.",
 			[]need{queues, ttl}, timeToLive},
 		{ruleSelector, "A subscription with a selector gets the messages that it picks and no other; a malformed one is refused.",
 			[]need{selectors}, selector},
+		{ruleStay, "Subscribers that come and go, or break, take nothing from those who stay.",
+			nil, topicComeAndGo},
+		{ruleGuests, "When consumers come and go while a queue is sent to, each message is settled exactly once.",
+			[]need{queues, acks}, comeAndGo},
 		{ruleMany, "Many sessions at once, some of which break: each message of a queue is settled exactly once and each of a topic reaches all who stay.",
 			nil, many},
 		{ruleLeak, "No goroutine is left after the end of the sessions and of the broker.",

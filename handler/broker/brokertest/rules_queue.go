@@ -65,8 +65,15 @@ func competing(k *kit) {
 	elsewhere.quiet()
 	came := make(map[string]int)
 	for _, s := range subs {
+		last := [2]int{-1, -1}
 		for _, body := range said(s.take(len(s.all()))) {
 			came[body]++
+			number, _ := strconv.Atoi(body)
+			if from := number % 2; number <= last[from] {
+				k.fatalf("%s: message %d came after %d of the same sender", s.name, number, last[from])
+			} else {
+				last[from] = number
+			}
 		}
 	}
 	for i := range n {
@@ -261,6 +268,12 @@ func refusedDelivery(k *kit) {
 	has.ack(has.expect("two")[0])
 	has.quiet()
 	has.unsubscribe()
+	// In the mode client a NACK, too, is about all before.
+	both := k.dial("").subscribe(queue, with(clientMode))
+	c.sendAll(queue, texts(3)...)
+	both.nack(both.expect(texts(3)...)[1])
+	both.ack(both.expect(texts(2)...)[1])
+	both.unsubscribe()
 	k.settles(queue)
 }
 
@@ -379,6 +392,48 @@ func transaction(k *kit) {
 	c.send(topic, "four")
 	s.expect("four")
 	s.quiet()
+}
+
+// comeAndGo has consumers subscribe and unsubscribe while a queue is sent to.
+func comeAndGo(k *kit) {
+	const n, guests = 200, 3
+	queue := k.queue("jobs")
+	settled := make(map[string]int) // guarded by kit.mu
+	done := func() bool { return len(settled) >= n }
+	work := func(s *sub, most int) bool {
+		for range most {
+			m := s.nextOr(done)
+			if m == nil {
+				return false
+			}
+			s.ack(m)
+			k.locked(func() { settled[string(m.Body)]++ })
+		}
+		return true
+	}
+	k.together(guests+2, func(i int) {
+		c := k.dial("")
+		switch i {
+		case 0:
+			c.sendAll(queue, texts(n)...)
+		case 1:
+			s := c.subscribe(queue, window(individualMode, 1))
+			work(s, 2*n)
+			s.unsubscribe()
+		default:
+			for more := true; more; {
+				s := c.subscribe(queue, window(individualMode, 1+i))
+				more = work(s, 1) // and leaves with what else it has
+				s.unsubscribe()
+			}
+		}
+	})
+	for _, body := range texts(n) {
+		if settled[body] != 1 {
+			k.fatalf("%q was settled %d times", body, settled[body])
+		}
+	}
+	k.settles(queue)
 }
 
 func transactionAck(k *kit) {

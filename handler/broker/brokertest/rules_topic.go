@@ -152,6 +152,35 @@ func unsubscribed(k *kit) {
 	c.round()
 }
 
+// topicComeAndGo has sessions subscribe and unsubscribe, and break, while others stay.
+func topicComeAndGo(k *kit) {
+	const rounds = 3
+	topic := k.topic("news")
+	join := func() *sub { return k.dial("").subscribe(topic) }
+	var stay [rounds][2]*sub
+	for i := range rounds {
+		leaves := join()
+		stay[i][0] = join()
+		breaks := join()
+		stay[i][1] = join()
+		k.publish(topic, "before")
+		leaves.expect("before")
+		leaves.unsubscribe()
+		k.publish(topic, "between")
+		breaks.expect("before", "between")
+		breaks.drop()
+		k.publish(topic, "after")
+	}
+	for i := range stay {
+		for _, s := range stay[i] {
+			for range rounds - i {
+				s.expect("before", "between", "after")
+			}
+			s.quiet()
+		}
+	}
+}
+
 // samples are messages that wire formats and stores stumble over.
 func samples() []*subprotocol.Message {
 	every := make([]byte, 256)
@@ -368,6 +397,13 @@ func retainedValue(k *kit) {
 	late.expect("message 3")
 	live.quiet()
 	late.quiet()
+	if k.f.Wildcards {
+		all := k.dial("").subscribe(topic + string(k.system.Separator) + "**")
+		if m := all.expect("message 3")[0]; m.Destination != topic {
+			k.fatalf("what %q retains came under %q", topic, m.Destination)
+		}
+		all.quiet()
+	}
 }
 
 func selector(k *kit) {
@@ -386,6 +422,16 @@ func selector(k *kit) {
 	picks.expect("one", "four")
 	all.expect("one", "two", "three", "four", "five")
 	picks.quiet()
+	if k.f.Queues {
+		queue := k.queue("jobs")
+		a := k.dial("").subscribe(queue, header("selector", "kind = 'a' AND size > 10"))
+		c.send(queue, "one", header("kind", "b"), header("size", "11"))
+		c.send(queue, "two", header("kind", "a"), header("size", "11"))
+		a.expect("two")
+		a.quiet()
+		a.unsubscribe()
+		k.dial("").subscribe(queue).expect("one")
+	}
 	if _, e := c.trySubscribe(topic, header("selector", "kind = ")); e == nil {
 		k.fatalf("the selector %q was accepted", "kind = ")
 	}
