@@ -96,7 +96,7 @@ type Client struct {
 // sub-protocol.
 func New(url string, dialer transport.Dialer, sp subprotocol.SubProtocol, opts *Options) *Client {
 	if dialer == nil || sp == nil {
-		panic("client: New without a Dialer or a SubProtocol")
+		panic("client: New without a Dialer, or without a SubProtocol")
 	}
 	c := &Client{
 		url: url, dialer: dialer, proto: sp, opts: opts.withDefaults(),

@@ -113,6 +113,7 @@ func (l *link) connected(m *subprotocol.Message) {
 	slices.SortFunc(subs, func(a, b *Subscription) int { return cmp.Compare(a.number, b.number) })
 	for _, s := range subs {
 		if e := s.request(l); e != nil {
+			c.expect(e.call)
 			l.first = append(l.first, e)
 		}
 	}
@@ -162,6 +163,7 @@ func (l *link) lost(err, why error) {
 	case !again:
 		c.finish(err)
 	default:
+		c.doublings++
 		if time.Since(l.since) >= c.opts.Reconnect.MaxDelay {
 			c.doublings = 0
 		}

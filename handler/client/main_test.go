@@ -34,6 +34,7 @@ type server struct {
 	dialer   *dialer
 
 	mu   sync.Mutex
+	last *handler.Session
 	seen []subprotocol.Message // kinds, destinations, bodies, in order
 }
 
@@ -96,6 +97,7 @@ func serve(t *testing.T, sp subprotocol.SubProtocol, opts ...handler.Option) *se
 func (s *server) handle(ctx context.Context, r handler.Request) error {
 	m := r.Message
 	s.mu.Lock()
+	s.last = r.Session
 	s.seen = append(s.seen, subprotocol.Message{Kind: m.Kind, Destination: m.Destination, ID: m.ID, Body: append([]byte(nil), m.Body...)})
 	s.mu.Unlock()
 	if m.Kind == subprotocol.KindConnect {
@@ -117,9 +119,21 @@ func (s *server) handle(ctx context.Context, r handler.Request) error {
 		return err
 	}
 	if m.Destination == "" {
+		if m.Kind == subprotocol.KindSend {
+			_, err := r.Reply(&subprotocol.Message{Body: m.Body})
+			return err
+		}
 		return nil
 	}
 	return s.broker.Handle(ctx, r)
+}
+
+// vanish has the server fall silent without a word.
+func (s *server) vanish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	conn, _ := transport.As[*pipe.Conn](s.last.Conn())
+	conn.Vanish()
 }
 
 // bodies are those of the Sends that the server saw.

@@ -17,9 +17,10 @@ import (
 type entry struct {
 	msg  *subprotocol.Message
 	size int
-	call *call // whose request it is, nil for none
-	link *link // the only connection it may go over, nil for any
-	busy bool  // it is being written
+	call *call         // whose request it is, nil for none
+	link *link         // the only connection it may go over, nil for any
+	sub  *Subscription // what it is about must not have ended; nil for nothing
+	busy bool          // it is being written
 }
 
 // maxBatch is how many messages are written together.
@@ -55,7 +56,7 @@ func (c *Client) send(ctx context.Context, e *entry) error {
 		switch {
 		case c.state == Closed || c.closing && (e.call == nil || !e.call.last):
 			return ErrClosed
-		case e.link != nil && e.link.dead:
+		case e.link != nil && e.link.dead, e.sub != nil && e.sub.ended:
 			return ErrStale
 		case e.call != nil && c.calls[e.call.id] != nil:
 			return fmt.Errorf("client: a request with the receipt %q is under way", e.call.id)

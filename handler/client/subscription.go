@@ -477,10 +477,10 @@ func (s *Subscription) measure() {
 	s.level = level
 }
 
-// Ack says that the application has taken the delivery (and in mode AckClient all
-// before it); it returns once that is written or queued. ErrStale says that the server has
-// forgotten about it, because the connection it came over has ended: it will come again. It
-// is ErrNoAck in mode AckAuto.
+// Ack says that the application has taken the delivery (and in mode AckClient all before
+// it); it returns once that is written or queued. ErrStale says that the server has
+// forgotten about it, because the connection it came over or the subscription has ended:
+// it will come again, to whoever is subscribed. It is ErrNoAck in mode AckAuto.
 func (d *Delivery) Ack(ctx context.Context) error {
 	return d.settle(ctx, subprotocol.KindAck, "")
 }
@@ -502,7 +502,7 @@ func (d *Delivery) settle(ctx context.Context, k subprotocol.Kind, transaction s
 	case k == subprotocol.KindNack && !c.Features().Nacks:
 		return unsupported("nack")
 	}
-	return c.send(ctx, &entry{link: d.link, msg: &subprotocol.Message{
+	return c.send(ctx, &entry{link: d.link, sub: d.sub, msg: &subprotocol.Message{
 		Kind: k, ID: d.ID, Subscription: d.sub.id, Transaction: transaction,
 	}})
 }
