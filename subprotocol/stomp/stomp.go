@@ -198,7 +198,21 @@ func (f *framer) begin(binary bool) {
 	f.live.Store(live)
 }
 
-func (f *framer) Form() any { return f.form() }
+// formKey is a form in one byte: what is that small becomes an interface without memory
+// being allocated, and Form is called for each delivery.
+type formKey uint8
+
+func (f form) key() formKey {
+	k := formKey(f.version)
+	for i, set := range [...]bool{f.binary, f.textOnly, f.client} {
+		if set {
+			k |= 1 << (4 + i)
+		}
+	}
+	return k
+}
+
+func (f *framer) Form() any { return f.form().key() }
 
 func (f *framer) Features() subprotocol.Features {
 	v := f.form().version

@@ -397,3 +397,11 @@ func TestAllocs(t *testing.T) {
 		}
 	}
 }
+
+// Form is called for each delivery.
+func TestFormAllocatesNothing(t *testing.T) {
+	near, far := ends(t, New(nil), v12)
+	for _, f := range []*framer{near, far} {
+		require.Zero(t, testing.AllocsPerRun(100, func() { _ = f.Form() }))
+	}
+}
