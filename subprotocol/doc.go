@@ -13,6 +13,6 @@
 // # Implementations
 //
 // The folders beside this one list them: raw, one transport message one Message;
-// envelope, messages with destinations as JSON or msgpack. The package
-// subprotocoltest holds the rules of this contract as tests.
+// envelope, messages with destinations as JSON or msgpack; stomp, STOMP 1.0, 1.1 and
+// 1.2. The package subprotocoltest holds the rules of this contract as tests.
 package subprotocol
