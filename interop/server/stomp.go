@@ -26,6 +26,7 @@ func newSTOMP(t transport.Transport, b *broker.Broker) *handler.Endpoint {
 	return handler.NewEndpoint(t, mux,
 		handler.WithSubProtocols(stomp.New(nil)),
 		handler.WithMaxFrame(maxMessage),
+		handler.WithQueue(handler.Limits{Messages: 4096, Bytes: 2 * maxMessage}), // more than one of the largest
 		handler.WithTransactions(8, handler.Limits{Messages: 4096, Bytes: maxMessage}),
 		handler.WithHeartbeat(heartbeat, heartbeat),
 	)
