@@ -22,10 +22,11 @@ import (
 // lifetime bounds a broker's process even if the test that started it is gone.
 const lifetime = "8m"
 
-// broker is somebody else's broker on loopback, with the user guest/guest. It may be
+// debianBroker is somebody else's broker on loopback, with the user guest/guest. It may be
 // stopped and started again, on the same addresses.
-type broker struct {
+type debianBroker struct {
 	tcp   string // speaks STOMP
+	tls   string // does so over TLS, "" for none
 	ws    string // the URL for STOMP over WebSocket, "" for none
 	vhost string
 
@@ -34,7 +35,7 @@ type broker struct {
 }
 
 // start returns when the broker accepts connections.
-func (b *broker) start(t *testing.T) {
+func (b *debianBroker) start(t *testing.T) {
 	t.Helper()
 	began := time.Now()
 	b.up = b.launch(t)
@@ -42,7 +43,7 @@ func (b *broker) start(t *testing.T) {
 }
 
 // stop ends all processes of the broker, gently if they let it.
-func (b *broker) stop(t *testing.T) {
+func (b *debianBroker) stop(t *testing.T) {
 	t.Helper()
 	for _, d := range b.up {
 		d.stop(t)
@@ -51,7 +52,7 @@ func (b *broker) stop(t *testing.T) {
 }
 
 // kill ends them at once, as a crash would.
-func (b *broker) kill(t *testing.T) {
+func (b *debianBroker) kill(t *testing.T) {
 	t.Helper()
 	for _, d := range b.up {
 		_ = syscall.Kill(-d.pid, syscall.SIGKILL)
@@ -61,21 +62,24 @@ func (b *broker) kill(t *testing.T) {
 
 // rabbitmq starts Debian's RabbitMQ with the plugins for STOMP, in a folder of its own
 // and without any of the system's settings.
-func rabbitmq(t *testing.T) *broker {
+func rabbitmq(t *testing.T, id identity) *debianBroker {
 	t.Helper()
-	dir, ports := t.TempDir(), freePorts(t, 4)
-	stomp, ws, dist, epmd := ports[0], ports[1], ports[2], ports[3]
+	dir, ports := t.TempDir(), freePorts(t, 5)
+	stomp, secure, ws, dist, epmd := ports[0], ports[1], ports[2], ports[3], ports[4]
 	write(t, dir, "plugins", "[rabbitmq_stomp,rabbitmq_web_stomp].\n")
 	write(t, dir, "rabbitmq.conf", fmt.Sprintf(`
 		listeners.tcp = none
 		stomp.listeners.tcp.1 = 127.0.0.1:%s
+		stomp.listeners.ssl.1 = 127.0.0.1:%s
+		ssl_options.certfile = %s
+		ssl_options.keyfile = %s
 		web_stomp.tcp.ip = 127.0.0.1
 		web_stomp.tcp.port = %s
 		disk_free_limit.absolute = 1MB
 		log.console = true
 		log.console.level = info
 		log.file = false
-	`, stomp, ws))
+	`, stomp, secure, id.certFile, id.keyFile, ws))
 	env := append(os.Environ(),
 		"HOME="+dir, // of the cookie
 		"ERL_EPMD_ADDRESS=127.0.0.1", "ERL_EPMD_PORT="+epmd,
@@ -90,7 +94,7 @@ func rabbitmq(t *testing.T) *broker {
 		"RABBITMQ_GENERATED_CONFIG_DIR="+filepath.Join(dir, "config"),
 		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} -start_epmd false",
 	)
-	b := &broker{tcp: "127.0.0.1:" + stomp, ws: "ws://127.0.0.1:" + ws + "/ws", vhost: "/"}
+	b := &debianBroker{tcp: "127.0.0.1:" + stomp, tls: "127.0.0.1:" + secure, ws: "ws://127.0.0.1:" + ws + "/ws", vhost: "/"}
 	b.launch = func(t *testing.T) []*daemon {
 		// Erlang would leave its name server behind.
 		names := launch(t, env, "", "epmd", "-address", "127.0.0.1", "-port", epmd)
@@ -106,7 +110,7 @@ func rabbitmq(t *testing.T) *broker {
 
 // activemq starts Debian's ActiveMQ in a folder of its own. Debian leaves out its
 // connector for WebSocket.
-func activemq(t *testing.T) *broker {
+func activemq(t *testing.T) *debianBroker {
 	t.Helper()
 	dir, port := t.TempDir(), freePorts(t, 1)[0]
 	write(t, dir, "log4j.properties", `
@@ -122,6 +126,9 @@ func activemq(t *testing.T) *broker {
 			<plugins><simpleAuthenticationPlugin><users>
 				<authenticationUser username="guest" password="guest" groups="guests"/>
 			</users></simpleAuthenticationPlugin></plugins>
+			<destinationPolicy><policyMap><policyEntries><policyEntry queue=">">
+				<deadLetterStrategy><individualDeadLetterStrategy queuePrefix="DLQ." processNonPersistent="true"/></deadLetterStrategy>
+			</policyEntry></policyEntries></policyMap></destinationPolicy>
 			<transportConnectors>
 				<transportConnector name="stomp" uri="stomp://127.0.0.1:%[4]s"/>
 			</transportConnectors>
@@ -129,7 +136,7 @@ func activemq(t *testing.T) *broker {
 		</beans>
 	`, beans, core, filepath.Join(dir, "data"), port))
 	const home = "/usr/share/activemq"
-	b := &broker{tcp: "127.0.0.1:" + port, vhost: "weft"}
+	b := &debianBroker{tcp: "127.0.0.1:" + port, vhost: "weft"}
 	b.launch = func(t *testing.T) []*daemon {
 		server := launch(t, os.Environ(), "Connector stomp started", "java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
 			"-Dactivemq.home="+home, "-Dactivemq.base="+dir, "-Dactivemq.conf="+dir, "-Djava.io.tmpdir="+dir,

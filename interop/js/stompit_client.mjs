@@ -1,13 +1,15 @@
 // stompit over TCP against a broker that knows guest with the password guest.
 //
-//	node stompit_client.mjs 127.0.0.1:61613 1.2 weft|rabbitmq
+//	node stompit_client.mjs 127.0.0.1:61613 1.2 weft|rabbitmq [CERTIFICATE]
 
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import stompit from "stompit";
 import { assert, run } from "./report.mjs";
 
-const [address, version, broker] = process.argv.slice(2);
+const [address, version, broker, certificate] = process.argv.slice(2);
+const tls = certificate ? { ssl: true, ca: readFileSync(certificate) } : {};
 const [host, port] = address.split(":");
 const weft = broker === "weft";
 
@@ -27,7 +29,7 @@ const fresh = (kind) => `/${kind}/stompit-${process.pid}-${++number}`;
 function connect({ passcode = "guest", heartbeat = "0,0" } = {}) {
   return new Promise((resolve, reject) => {
     const connectHeaders = { host: "/", login: "guest", passcode, "accept-version": version, "heart-beat": heartbeat };
-    const client = stompit.connect({ host, port, connectHeaders }, (err) => (err ? reject(err) : resolve(client)));
+    const client = stompit.connect({ host, port, ...tls, connectHeaders }, (err) => (err ? reject(err) : resolve(client)));
     client.failures = [];
     client.failed = new Promise((failed) => {
       failing = (err) => {
