@@ -70,7 +70,14 @@ func run(args []string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("row %s: %w", r.Name, err)
 	}
-	if _, err := fmt.Fprintln(out, "listening", srv.addr); err != nil {
+	if srv.stop != nil {
+		defer srv.stop()
+	}
+	at := srv.addr
+	if srv.pid != 0 {
+		at = fmt.Sprint(at, " ", srv.pid)
+	}
+	if _, err := fmt.Fprintln(out, "listening", at); err != nil {
 		return err
 	}
 	return control(srv, in, out)
@@ -109,6 +116,10 @@ func control(srv *server, in io.Reader, out io.Writer) error {
 func command(srv *server, line string, out io.Writer) error {
 	switch cmd, arg, _ := strings.Cut(line, " "); cmd {
 	case "stats":
+		if srv.pid != 0 {
+			_, err := fmt.Fprintln(out, "{}")
+			return err
+		}
 		return json.NewEncoder(out).Encode(readStats())
 	case "publish":
 		n, err := strconv.Atoi(arg)

@@ -14,6 +14,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,6 +48,8 @@ type process struct {
 	out    *bufio.Reader
 	stderr bytes.Buffer
 	addr   string
+
+	serving string // the id of the process that serves, if it is another one
 }
 
 func start(t *testing.T, args ...string) *process {
@@ -79,7 +83,7 @@ func serve(t *testing.T, r row, args ...string) *process {
 	p := start(t, append([]string{"-row", r.Name}, args...)...)
 	word, addr, _ := strings.Cut(p.line(t), " ")
 	require.Equal(t, "listening", word)
-	p.addr = addr
+	p.addr, p.serving, _ = strings.Cut(addr, " ")
 	return p
 }
 
@@ -207,9 +211,15 @@ func (c *client) echo(t *testing.T, r row, typ websocket.MessageType, data []byt
 	}
 }
 
-// each runs a test for every row, plain and over TLS where the row has it.
+// light are the rows without the brokers, which are slow to start and have a test of
+// their own.
+func light() []row {
+	return slices.DeleteFunc(rows(), func(r row) bool { return r.Kind == "broker" })
+}
+
+// each runs a test for every light row, plain and over TLS where the row has it.
 func each(t *testing.T, test func(t *testing.T, r row, p *process, secure bool)) {
-	for _, r := range rows() {
+	for _, r := range light() {
 		t.Run(r.Name, func(t *testing.T) {
 			t.Parallel()
 			test(t, r, serve(t, r), false)
@@ -309,7 +319,7 @@ func TestPublish(t *testing.T) {
 
 func TestStats(t *testing.T) {
 	t.Parallel()
-	for _, r := range rows() {
+	for _, r := range light() {
 		t.Run(r.Name, func(t *testing.T) {
 			t.Parallel()
 			p := serve(t, r)
@@ -331,7 +341,7 @@ func TestStats(t *testing.T) {
 
 func TestStop(t *testing.T) {
 	t.Parallel()
-	for _, r := range rows() {
+	for _, r := range light() {
 		t.Run(r.Name+"/stdin", func(t *testing.T) {
 			t.Parallel()
 			p := serve(t, r)
@@ -353,7 +363,7 @@ func TestStop(t *testing.T) {
 // A client that reads nothing may hold up publications, but not the end.
 func TestStopWhilePublishing(t *testing.T) {
 	t.Parallel()
-	for _, r := range rows() {
+	for _, r := range light() {
 		if strings.HasPrefix(r.Name, "node") {
 			continue // its one thread queues them all first
 		}
@@ -364,6 +374,43 @@ func TestStopWhilePublishing(t *testing.T) {
 			p.say(t, "publish 200000")
 			p.in.Close()
 			require.NoError(t, p.wait(t), &p.stderr)
+		})
+	}
+}
+
+// A broker is a process of its own, of which nothing is left.
+func TestBroker(t *testing.T) {
+	t.Parallel()
+	for _, r := range rows() {
+		if r.Kind != "broker" {
+			continue
+		}
+		t.Run(r.Name, func(t *testing.T) {
+			t.Parallel()
+			p := serve(t, r)
+			pid, err := strconv.Atoi(p.serving)
+			require.NoError(t, err)
+			require.NoError(t, syscall.Kill(pid, 0))
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			c := dial(t, r, p.addr, false)
+			p.say(t, "publish 1")
+			_, got, err := c.receive(ctx, 0)
+			require.NoError(t, err)
+			require.Equal(t, 1, bytes.Count(got, message))
+			require.Equal(t, 1, bytes.Count(got, []byte(r.Marker)))
+			require.InDelta(t, len(message)+r.Envelope, len(got), 8)
+			require.Equal(t, "published", p.line(t))
+
+			require.NoError(t, c.send(ctx, websocket.MessageText, []byte{'a', 0xff}))
+			_, _, err = c.receive(ctx, 0)
+			require.Equal(t, websocket.StatusInvalidFramePayloadData, websocket.CloseStatus(err), "%v", err)
+
+			p.say(t, "stats")
+			require.Equal(t, "{}", p.line(t))
+			p.in.Close()
+			require.NoError(t, p.wait(t), &p.stderr)
+			require.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH)
 		})
 	}
 }
@@ -390,7 +437,7 @@ func TestList(t *testing.T) {
 		for _, field := range []string{"name", "library", "url", "limit"} {
 			require.NotEmpty(t, got[field], "%s: %s", name, field)
 		}
-		require.Contains(t, []any{"echo", "pubsub"}, got["kind"])
+		require.Contains(t, []any{"echo", "pubsub", "broker"}, got["kind"])
 		require.Contains(t, []any{"websocket", "tcp"}, got["framing"])
 		require.Equal(t, "off", got["compression"])
 		require.IsType(t, []any{}, got["hello"])

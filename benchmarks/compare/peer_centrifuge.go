@@ -46,5 +46,5 @@ func startCentrifuge(s site) (*server, error) {
 		ctx := centrifuge.SetCredentials(r.Context(), &centrifuge.Credentials{})
 		h.ServeHTTP(w, r.WithContext(ctx))
 	})
-	return &server{addr, func() error { _, err := node.Publish("bench", message); return err }}, err
+	return &server{addr: addr, publish: func() error { _, err := node.Publish("bench", message); return err }}, err
 }

@@ -38,7 +38,7 @@ func startCoder(s site) (*server, error) {
 			}
 		}
 	})
-	return &server{addr, func() error {
+	return &server{addr: addr, publish: func() error {
 		all.each(func(c *websocket.Conn) { _ = c.Write(ctx, websocket.MessageText, message) })
 		return nil
 	}}, err

@@ -37,7 +37,7 @@ func startEpoll(s site) (*server, error) {
 		defer runtime.KeepAlive(ln) // whose finalizer closes lfd
 		epollLoop(ep, lfd, &all)
 	}()
-	return &server{ln.Addr().String(), func() error {
+	return &server{addr: ln.Addr().String(), publish: func() error {
 		all.each(func(fd int) { writeFD(fd, tcpPublication) })
 		return nil
 	}}, epollAdd(ep, lfd)

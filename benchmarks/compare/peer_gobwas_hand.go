@@ -55,5 +55,5 @@ func startHand(s site) (*server, error) {
 		}
 	})
 	f := ws.MustCompileFrame(ws.NewTextFrame(message))
-	return &server{addr, func() error { all.each(func(nc net.Conn) { _, _ = nc.Write(f) }); return nil }}, err
+	return &server{addr: addr, publish: func() error { all.each(func(nc net.Conn) { _, _ = nc.Write(f) }); return nil }}, err
 }

@@ -51,7 +51,7 @@ func startWsutil(s site) (*server, error) {
 			}
 		}()
 	})
-	return &server{addr, func() error {
+	return &server{addr: addr, publish: func() error {
 		f, err := ws.CompileFrame(ws.NewTextFrame(message))
 		all.each(func(c *wsutilConn) { c.mu.Lock(); defer c.mu.Unlock(); _, _ = c.Write(f) })
 		return err

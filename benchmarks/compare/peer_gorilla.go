@@ -47,7 +47,7 @@ func startGorilla(s site) (*server, error) {
 			}
 		}
 	})
-	return &server{addr, func() error {
+	return &server{addr: addr, publish: func() error {
 		m, err := websocket.NewPreparedMessage(websocket.TextMessage, message)
 		all.each(func(c *gorillaConn) {
 			c.mu.Lock()

@@ -47,7 +47,7 @@ func startGWS(s site, o *gws.ServerOption) (*server, error) {
 			go c.ReadLoop()
 		}
 	})
-	return &server{addr, func() error {
+	return &server{addr: addr, publish: func() error {
 		b := gws.NewBroadcaster(gws.OpcodeText, message)
 		defer b.Close() //nolint:errcheck // as above
 		h.all.each(func(c *gws.Conn) { _ = b.Broadcast(c) })

@@ -21,5 +21,5 @@ func startMelody(s site) (*server, error) {
 	m.HandleMessage(func(c *melody.Session, data []byte) { _ = c.Write(data) })
 	m.HandleMessageBinary(func(c *melody.Session, data []byte) { _ = c.WriteBinary(data) })
 	addr, err := s.serveHTTP(func(w http.ResponseWriter, r *http.Request) { _ = m.HandleRequest(w, r) })
-	return &server{addr, func() error { return m.Broadcast(message) }}, err
+	return &server{addr: addr, publish: func() error { return m.Broadcast(message) }}, err
 }

@@ -51,5 +51,5 @@ func startNATS(s site) (*server, error) {
 		return nil, err
 	}
 	u, err := url.Parse(srv.WebsocketURL())
-	return &server{u.Host, func() error { return nc.Publish("bench", message) }}, err
+	return &server{addr: u.Host, publish: func() error { return nc.Publish("bench", message) }}, err
 }

@@ -35,7 +35,7 @@ func startTCP(s site) (*server, error) {
 			}
 		}
 	})
-	return &server{addr, func() error {
+	return &server{addr: addr, publish: func() error {
 		all.each(func(nc net.Conn) { _, _ = nc.Write(tcpPublication) })
 		return nil
 	}}, err

@@ -19,11 +19,13 @@ const marker = "#"
 
 // A row is one server that can be measured.
 type row struct {
-	Name        string `json:"name"`
-	Library     string `json:"library"`
-	Version     string `json:"version"`
-	Kind        string `json:"kind"` // echo: messages come back unchanged; pubsub: a protocol of its own
-	URL         string `json:"url"`  // the page that the set-up follows
+	Name    string `json:"name"`
+	Library string `json:"library"`
+	Version string `json:"version"`
+	// Kind is echo, messages come back unchanged; pubsub, a protocol of its own; or
+	// broker, which is that and too heavy for more than fan-out and queues.
+	Kind        string `json:"kind"`
+	URL         string `json:"url"` // the page that the set-up follows
 	Framing     string `json:"framing"`
 	SubProtocol string `json:"subprotocol"`
 	UTF8        bool   `json:"utf8"`  // text that isn't UTF-8 is refused
@@ -38,6 +40,7 @@ type row struct {
 	// WebSocket message are counted by it.
 	Marker      string `json:"marker"`
 	Echo        *echo  `json:"echo"`
+	Queue       *queue `json:"queue"`
 	TLS         bool   `json:"tls"`
 	Unavailable string `json:"unavailable"` // why this row can't be started here
 	Note        string `json:"note"`
@@ -62,17 +65,26 @@ type echo struct {
 	Answer int `json:"answer"`
 }
 
+// queue tells how a row with queues is spoken to, in STOMP 1.2: what begins a
+// connection, and a destination.
+type queue struct {
+	Connect     []byte `json:"connect"`
+	Destination string `json:"destination"`
+}
+
 // A server is a row that was started. It serves until the process ends.
 type server struct {
 	addr    string
 	publish func() error // sends message to all connections
+	pid     int          // of the process that serves, 0 for this one
+	stop    func()       // nil if nothing is left behind
 }
 
 // rows returns all rows, floors first.
 func rows() []row {
 	all := []row{
 		tcp, epoll, gobwasHand, gobwasWsutil, gorillaBare, coderBare, gwsBare, gwsParallel,
-		melodyRow, centrifugeRow, natsRow, nodeRow(),
+		melodyRow, centrifugeRow, natsRow, nodeRow(), rabbitmqRow(),
 	}
 	for i := range all {
 		r := &all[i]

@@ -49,7 +49,7 @@ type scenario struct {
 }
 
 func scenarios() []*scenario {
-	return []*scenario{echoScenario, idleScenario, fanoutScenario, handshakeScenario, openScenario, mixedScenario, soakScenario}
+	return []*scenario{echoScenario, idleScenario, fanoutScenario, handshakeScenario, queueScenario, openScenario, mixedScenario, soakScenario}
 }
 
 func scenarioNames(all bool) (names []string) {
@@ -174,9 +174,15 @@ func (b *bench) fit(p *plan) {
 	}
 }
 
-// setUp is about how long it takes to start a server and open its connections.
-func (p *plan) setUp() time.Duration {
-	return 120*time.Millisecond + time.Duration(p.conns)*100*time.Microsecond
+// setUp is about how long it takes to start all servers and open their connections.
+func (p *plan) setUp() (total time.Duration) {
+	for _, r := range p.rows {
+		total += 120*time.Millisecond + time.Duration(p.conns)*100*time.Microsecond
+		if r != nil && r.broker() {
+			total += 8 * time.Second
+		}
+	}
+	return total
 }
 
 // share gives the rounds to come their length, and returns about how long they take:
@@ -209,11 +215,11 @@ func (b *bench) share(plans []*plan, gone time.Duration) (total time.Duration) {
 
 // cost is about how long a case takes.
 func (p *plan) cost() time.Duration {
-	setUps := len(p.rows)
+	setUp := p.setUp()
 	if p.fresh {
-		setUps *= p.rounds
+		setUp *= time.Duration(p.rounds)
 	}
-	return time.Duration(setUps)*p.setUp() + time.Duration(len(p.rows)*p.rounds)*p.length
+	return setUp + time.Duration(len(p.rows)*p.rounds)*p.length
 }
 
 // run measures one case: each row once, then each row again.

@@ -95,7 +95,7 @@ func (cs conns) readyToEcho(ctx context.Context, size int) error {
 		if _, err := c.Write(c.frame); err != nil {
 			return err
 		}
-		c.in.keep = i < 3 // one of each form
+		c.in.keep = i < 4 // one of each form
 		if err := c.readFrames(1, buf); err != nil {
 			return fmt.Errorf("the first echo: %w", err)
 		}

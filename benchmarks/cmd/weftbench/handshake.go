@@ -21,7 +21,7 @@ var handshakeScenario = &scenario{
 				p.name = "TLS"
 			}
 			for _, r := range b.rows {
-				if r.webSocket() && !r.mixed() && (!secure || r.TLS) {
+				if r.webSocket() && !r.mixed() && !r.broker() && (!secure || r.TLS) {
 					p.rows = append(p.rows, r)
 				}
 			}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -20,7 +21,7 @@ var idleScenario = &scenario{
 		if b.full && !b.quick {
 			n = min(10000, descriptors()-300)
 		}
-		p := &plan{name: plural(n, "connection"), rows: b.rows, conns: n, fresh: true, fixed: 200 * time.Millisecond}
+		p := &plan{name: plural(n, "connection"), rows: slices.DeleteFunc(slices.Clone(b.rows), (*row).broker), conns: n, fresh: true, fixed: 200 * time.Millisecond}
 		if b.quick {
 			p.fixed = 20 * time.Millisecond
 		}
@@ -80,7 +81,7 @@ func (s *server) use(ctx context.Context) (u memoryUse, err error) {
 	if err != nil {
 		return u, err
 	}
-	rss, err := resident(s.cmd.Process.Pid)
+	rss, err := resident(s.pid)
 	if err != nil {
 		return u, s.died(err)
 	}

@@ -317,12 +317,15 @@ func (c *counter) length() int64 {
 }
 
 // maskedFrame is m as a client sends it.
-func maskedFrame(m message) []byte {
-	b := []byte{0x81}
-	if m.Type == "binary" {
-		b[0] = 0x82
+func maskedFrame(m message) []byte { return appendMasked(nil, m.Type, m.Data) }
+
+func appendMasked(b []byte, typ string, data []byte) []byte {
+	op := byte(0x81)
+	if typ == "binary" {
+		op = 0x82
 	}
-	switch n := len(m.Data); {
+	b = append(b, op)
+	switch n := len(data); {
 	case n < 126:
 		b = append(b, 0x80|byte(n))
 	case n < 1<<16:
@@ -332,7 +335,7 @@ func maskedFrame(m message) []byte {
 	}
 	mask := [4]byte{0x37, 0xfa, 0x21, 0x3d}
 	b = append(b, mask[:]...)
-	for i, x := range m.Data {
+	for i, x := range data {
 		b = append(b, x^mask[i%4])
 	}
 	return b

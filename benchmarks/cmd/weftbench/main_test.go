@@ -83,7 +83,7 @@ func runArgs(ctx context.Context, args ...string) (out string, err error) {
 func TestRun(t *testing.T) { // not parallel: it pins the process
 	dir := t.TempDir()
 	file := func(name string) string { return filepath.Join(dir, name) }
-	out, err := runArgs(t.Context(), "-quick", "-full", "-peers", "none", "-rounds", "1", "-rows", "gobwas-bare/[rjm]*,gorilla/raw", "-base", "gorilla/raw",
+	out, err := runArgs(t.Context(), "-quick", "-full", "-peers", "none", "-rounds", "1", "-rows", "gobwas-bare/[rjms]*,gorilla/raw", "-base", "gorilla/raw",
 		"-json", file("a.json"), "-md", file("a.md"), "-html", file("a.html"), "-benchstat", file("a.txt"))
 	require.NoError(t, err, out)
 
@@ -203,7 +203,7 @@ func TestBadInput(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"-scenario", "ecko"}, `no scenario "ecko"; there are: echo, idle, fanout, handshake, open, mixed, soak`},
+		{[]string{"-scenario", "ecko"}, `no scenario "ecko"; there are: echo, idle, fanout, handshake, queue, open, mixed, soak`},
 		{[]string{"-rows", "gobwas-bear/raw"}, `no row "gobwas-bear/raw"; there are: gobwas-bare/raw, gobwas/raw, `},
 		{[]string{"-base", "nobody"}, `no row (-base) "nobody"; there are: gobwas-bare/raw, `},
 		{[]string{"-rows", "["}, "syntax error in pattern"},

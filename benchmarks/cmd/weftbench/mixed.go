@@ -5,8 +5,8 @@ import "context"
 var mixedScenario = &scenario{
 	name: "mixed",
 	what: "one endpoint, its connections speaking different sub-protocols",
-	how: "Echo of 64 B, closed loop. A third of the mixed row's connections each speaks raw, JSON and msgpack; the other rows " +
-		"are the same endpoint with one of them. What mixing costs is the distance to the mean of these three.",
+	how: "Echo of 64 B, closed loop. A quarter of the mixed row's connections each speaks raw, JSON, msgpack and STOMP; the other " +
+		"rows are the same endpoint with one of them. What mixing costs is the distance to the mean of these four.",
 	full:    true,
 	columns: echoColumns,
 	plans: func(b *bench) []*plan {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/weftws/weft/subprotocol"
 	"github.com/weftws/weft/subprotocol/envelope"
+	"github.com/weftws/weft/subprotocol/stomp"
 	"github.com/weftws/weft/transport"
 )
 
@@ -24,7 +25,7 @@ type row struct {
 	Name        string     `json:"name"`
 	Library     string     `json:"library"`
 	Version     string     `json:"version"`
-	Kind        string     `json:"kind"` // echo, or pubsub: no echo
+	Kind        string     `json:"kind"` // echo; pubsub: no echo; broker: fan-out and queues alone
 	URL         string     `json:"url,omitempty"`
 	Framing     string     `json:"framing"` // tcp: no handshake
 	Subprotocol string     `json:"subprotocol,omitempty"`
@@ -36,6 +37,7 @@ type row struct {
 	Ready       string     `json:"ready,omitempty"` // is in the answer to the last hello
 	Marker      string     `json:"marker"`          // a character that a delivery has once
 	Echo        *echoFrame `json:"echo,omitempty"`
+	Queue       *queueForm `json:"queue,omitempty"`
 	TLS         bool       `json:"tls"`
 	Unavailable string     `json:"unavailable,omitempty"` // why it can't be started here
 	Note        string     `json:"note,omitempty"`
@@ -56,6 +58,13 @@ type echoFrame struct {
 	Type    string `json:"type"`
 	Request []byte `json:"request"`
 	At      int    `json:"at"`
+}
+
+// queueForm is how a row with queues is spoken to, which is STOMP 1.2: what begins a
+// connection, and where the queue is.
+type queueForm struct {
+	Connect     []byte `json:"connect"`
+	Destination string `json:"destination"`
 }
 
 // form is how a connection speaks to a row.
@@ -87,6 +96,7 @@ func (r *row) formOf(i int) form {
 func (r *row) echoes() bool    { return r.Kind == "echo" || r.Echo != nil }
 func (r *row) webSocket() bool { return r.Framing != "tcp" }
 func (r *row) mixed() bool     { return len(r.forms) > 1 }
+func (r *row) broker() bool    { return r.Kind == "broker" }
 
 // weftRows are weft's own, served by this program. The first one is the base unless
 // another is chosen.
@@ -104,13 +114,36 @@ func weftRows() []*row {
 		request: func(body []byte) message { return message{Type: "text", Data: body} },
 	}
 	json, msgpack := envelopeForm(envelope.NewJSON(nil)), envelopeForm(envelope.NewMsgpack(nil))
+	stomp := stompForm()
 	add("gobwas-bare", "raw", "a bare listener, no net/http", plain)
 	add("gobwas", "raw", "under net/http", plain)
 	add("gorilla", "raw", "under net/http", plain)
 	add("gobwas-bare", "json", "the JSON envelope", json)
 	add("gobwas-bare", "msgpack", "the msgpack envelope", msgpack)
-	add("gobwas-bare", "mixed", "a third of the connections each: raw, JSON, msgpack", plain, json, msgpack)
+	add("gobwas-bare", "stomp", "STOMP 1.2, and the broker for its topics and queues", stomp)
+	rows[len(rows)-1].Queue = &queueForm{Connect: stomp.hello("")[0].Data, Destination: "/queue/bench"}
+	add("gobwas-bare", "mixed", "a quarter of the connections each: raw, JSON, msgpack, STOMP", plain, json, msgpack, stomp)
 	return rows
+}
+
+// stompForm is written by hand: its frames are no more than text.
+func stompForm() form {
+	frame := func(format string, args ...any) message {
+		return message{Type: "text", Data: fmt.Appendf(nil, format+"\x00", args...)}
+	}
+	return form{
+		subprotocol: stomp.V12,
+		hello: func(id string) []message {
+			return []message{
+				frame("CONNECT\naccept-version:1.2\nheart-beat:0,0\n\n"),
+				frame("SUBSCRIBE\nid:%s\ndestination:%s\nreceipt:1\n\n", id, topic),
+			}
+		},
+		ready: "RECEIPT",
+		request: func(body []byte) message {
+			return frame("SEND\ndestination:/echo\ncontent-length:%d\n\n%s", len(body), body)
+		},
+	}
 }
 
 func envelopeForm(sp subprotocol.SubProtocol) form {
@@ -148,6 +181,8 @@ func envelopeSize(f form) int {
 		sp = envelope.NewJSON(nil)
 	case envelope.NewMsgpack(nil).Names()[0]:
 		sp = envelope.NewMsgpack(nil)
+	case stomp.V12:
+		return len("MESSAGE\nsubscription:1\nmessage-id:m1\ndestination:" + topic + "\ncontent-length:128\n\n\x00")
 	default:
 		return 0
 	}

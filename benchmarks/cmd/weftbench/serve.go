@@ -29,9 +29,11 @@ import (
 
 	"github.com/weftws/weft/handler"
 	"github.com/weftws/weft/handler/broadcast"
+	"github.com/weftws/weft/handler/broker"
 	"github.com/weftws/weft/subprotocol"
 	"github.com/weftws/weft/subprotocol/envelope"
 	"github.com/weftws/weft/subprotocol/raw"
+	"github.com/weftws/weft/subprotocol/stomp"
 	"github.com/weftws/weft/transport"
 	"github.com/weftws/weft/transport/gobwas"
 	"github.com/weftws/weft/transport/gorilla"
@@ -114,15 +116,17 @@ func profile(dir, row string) (end func(), err error) {
 	}, nil
 }
 
-// weftServer is one endpoint that has all sub-protocols; clients choose.
+// weftServer is one endpoint that has all sub-protocols; clients choose. Those of STOMP
+// have a broker.
 type weftServer struct {
 	endpoint *handler.Endpoint
 	topics   *broadcast.Broadcaster
+	broker   *broker.Broker
 	serve    func(net.Listener) error
 }
 
 func newWeftServer(engine string, secure bool) (*weftServer, error) {
-	s := &weftServer{topics: broadcast.New(nil)}
+	s := &weftServer{topics: broadcast.New(nil), broker: broker.New(nil)}
 	var config *tls.Config
 	if secure {
 		cert, err := newCertificate()
@@ -153,20 +157,26 @@ func newWeftServer(engine string, secure bool) (*weftServer, error) {
 		return nil, fmt.Errorf("no engine %q", engine)
 	}
 	s.endpoint = handler.NewEndpoint(engineOf, handler.HandlerFunc(s.handle),
-		handler.WithSubProtocols(raw.New(nil), envelope.NewJSON(nil), envelope.NewMsgpack(nil)))
+		handler.WithSubProtocols(raw.New(nil), envelope.NewJSON(nil), envelope.NewMsgpack(nil), stomp.New(nil)))
 	return s, nil
 }
 
 // handle echoes, and subscribes those who ask for it.
 func (s *weftServer) handle(ctx context.Context, r handler.Request) error {
+	isSTOMP := r.Session.SubProtocol() == stomp.V12
 	switch r.Message.Kind {
 	case subprotocol.KindSend:
+		if isSTOMP && strings.HasPrefix(r.Message.Destination, "/queue/") {
+			return s.broker.Handle(ctx, r)
+		}
 		_, err := r.Reply(&subprotocol.Message{Kind: subprotocol.KindReply, Type: r.Message.Type, Body: r.Message.Body})
 		return err
-	case subprotocol.KindSubscribe, subprotocol.KindUnsubscribe:
+	default:
+		if isSTOMP {
+			return s.broker.Handle(ctx, r)
+		}
 		return s.topics.Handle(ctx, r)
 	}
-	return nil
 }
 
 // publish sends to all: to subscribers by their subscription, to sessions whose
@@ -175,6 +185,9 @@ func (s *weftServer) publish(n int) error {
 	for range n {
 		m := &subprotocol.Message{Kind: subprotocol.KindDeliver, Type: transport.MessageText, Body: publication}
 		if err := s.topics.Publish(context.Background(), topic, m); err != nil {
+			return err
+		}
+		if err := s.broker.Publish(context.Background(), topic, m); err != nil {
 			return err
 		}
 		p := handler.NewPublication(m)

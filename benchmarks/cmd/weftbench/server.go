@@ -23,6 +23,7 @@ const (
 type server struct {
 	row    *row
 	addr   string
+	pid    int // of the process that serves, which is cmd's unless it says otherwise
 	cmd    *exec.Cmd
 	in     io.WriteCloser
 	lines  chan string // closed with the standard output
@@ -65,8 +66,8 @@ func (p *placement) startServer(ctx context.Context, r *row, secure bool) (*serv
 		s.stop()
 		return nil, err
 	}
-	var ok bool
-	if s.addr, ok = strings.CutPrefix(line, "listening "); !ok {
+	s.pid = s.cmd.Process.Pid
+	if n, _ := fmt.Sscanf(line, "listening %s %d", &s.addr, &s.pid); n == 0 {
 		s.stop()
 		return nil, fmt.Errorf("the server says %q, not where it listens", line)
 	}
@@ -153,7 +154,7 @@ func (s *server) died(err error) error {
 
 // cpu is the CPU time that the process has used.
 func (s *server) cpu() (time.Duration, error) {
-	d, err := processCPU(s.cmd.Process.Pid)
+	d, err := processCPU(s.pid)
 	if err != nil {
 		return 0, s.died(err)
 	}
