@@ -173,7 +173,7 @@ func (b *Broker) sendRequest(r handler.Request) error {
 // type, content type, header and body go with it, and the headers expires, ttl and retain mean
 // what they mean in a SEND. That a topic has no subscribers is no error; errors
 // are those of Handle. It does not wait for subscribers, and for other publishers of the same
-// topic a second at most.
+// topic ten seconds at most.
 func (b *Broker) Publish(_ context.Context, destination string, m *subprotocol.Message) error {
 	if b.closed.Load() {
 		return ErrClosed

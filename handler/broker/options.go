@@ -84,8 +84,9 @@ type Options struct {
 	DeadLetter string
 
 	// MaxRetained and MaxRetainedBytes bound the last values of topics that are kept on
-	// request; more are refused with "too-many-retained". 0 means 16384 messages and 16
-	// MiB, counted as MaxQueueBytes does.
+	// request; more are refused with "too-many-retained". 0 means 4096 messages and 16
+	// MiB, counted as MaxQueueBytes does. A SUBSCRIBE with a wildcard looks at all of them,
+	// and gets all that match: many of them make it dear.
 	MaxRetained      int
 	MaxRetainedBytes int64
 
@@ -177,7 +178,7 @@ func (o *Options) complete() {
 	or(&o.MaxBytes, 256<<20)
 	or(&o.MaxDeliveries, 20)
 	or(&o.RedeliveryDelay, time.Second)
-	or(&o.MaxRetained, 1<<14)
+	or(&o.MaxRetained, 1<<12)
 	or(&o.MaxRetainedBytes, 16<<20)
 	or(&o.Separator, '/')
 	or(&o.UserPrefix, "/user/")

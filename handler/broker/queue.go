@@ -390,6 +390,9 @@ func (q *queue) expire(e *entry, a *aftermath) {
 
 // next finds who is to get which message. mu is held.
 func (q *queue) next(a *aftermath) (*consumer, *entry) {
+	if q.ready.head == nil {
+		return nil, nil
+	}
 	for c := q.free.head; c != nil; c = c.next {
 		if e := q.firstFor(c, a); e != nil {
 			return c, e

@@ -2,10 +2,10 @@ package broker
 
 import (
 	"context"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 	"weak"
 
 	"github.com/weftws/weft/handler"
@@ -45,8 +45,9 @@ type subscription struct {
 	// mu is held while the subscription begins, moves or ends.
 	mu       sync.Mutex
 	begun    bool
-	detailed bool   // counts in Broker.details
-	topic    *topic // where it is, nil for patterns and queues
+	detailed bool          // counts in Broker.details
+	topic    *topic        // where it is, nil for patterns and queues
+	quiet    chan struct{} // closed when it has ended and no delivery is under way
 
 	// from is the last message of before. Guarded by topic.mu or patterns.mu.
 	from uint64
@@ -60,15 +61,36 @@ func (sub *subscription) ended() bool { return sub.state.Load()&ended != 0 }
 
 // enter counts a delivery. It reports false if sub has ended. leave ends it either way.
 func (sub *subscription) enter() bool { return sub.state.Add(1)&ended == 0 }
-func (sub *subscription) leave()      { sub.state.Add(^uint32(0)) }
+
+func (sub *subscription) leave() {
+	if sub.state.Add(^uint32(0)) != ended {
+		return
+	}
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	if sub.quiet != nil {
+		close(sub.quiet)
+		sub.quiet = nil
+	}
+}
 
 // settleDown waits until no delivery to sub, which has ended, is under way, so that
-// nothing comes behind the receipt of an UNSUBSCRIBE. One that does not return, as it is held
-// up in a Sender, is not waited for.
+// nothing comes behind the receipt of an UNSUBSCRIBE. A Sender that holds one up is not waited
+// for without an end.
 func (sub *subscription) settleDown() {
-	const patience = 10_000
-	for i := 0; i < patience && sub.state.Load() != ended; i++ {
-		runtime.Gosched()
+	sub.mu.Lock()
+	if sub.state.Load() == ended {
+		sub.mu.Unlock()
+		return
+	}
+	quiet := make(chan struct{})
+	sub.quiet = quiet
+	sub.mu.Unlock()
+	timer := time.NewTimer(maxWait)
+	defer timer.Stop()
+	select {
+	case <-quiet:
+	case <-timer.C:
 	}
 }
 

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,9 +16,9 @@ const (
 	maxInbox = 64
 	// maxTurn is how many messages a goroutine delivers for others before it hands that on.
 	maxTurn = 64
-	// maxWait is how long a publisher waits. Without an end a Sender that publishes what it
-	// is called for would wait for itself.
-	maxWait = time.Second
+	// maxWait is how long a publisher waits, and an UNSUBSCRIBE for the last delivery.
+	// Without an end a Sender that publishes what it is called for would wait for itself.
+	maxWait = 10 * time.Second
 	// chunk is how many subscribers are looked up at a time.
 	chunk = 64
 )
@@ -495,13 +496,21 @@ func (t *topic) wake(time.Time) {
 
 // matching returns the topics with a retained message that pattern matches.
 func (r *retainer) matching(pattern string, separator byte) []*topic {
+	if r.count.Load() == 0 {
+		return nil
+	}
 	one := newTrie[struct{}](separator)
 	one.add(pattern, struct{}{})
+	literal, _, _ := strings.Cut(pattern, "*")
+	// "/a/**" matches "/a", too.
+	literal = strings.TrimSuffix(literal, string(separator))
 	var found []*topic
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for t := range r.topics {
-		one.match(t.key, func(struct{}) { found = append(found, t) })
+		if strings.HasPrefix(t.key, literal) {
+			one.match(t.key, func(struct{}) { found = append(found, t) })
+		}
 	}
 	return found
 }
