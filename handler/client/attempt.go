@@ -60,7 +60,6 @@ func (c *Client) failed(err error, again bool) bool {
 		c.finish(err)
 		return false
 	}
-	c.doublings++
 	c.setState(Waiting, err)
 	return true
 }
@@ -82,6 +81,7 @@ func (c *Client) worthwhile(err error) bool {
 func (c *Client) pause() bool {
 	c.mu.Lock()
 	d := c.opts.Reconnect.delay(c.doublings)
+	c.doublings++
 	c.mu.Unlock()
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -163,7 +163,6 @@ func (l *link) lost(err, why error) {
 	case !again:
 		c.finish(err)
 	default:
-		c.doublings++
 		if time.Since(l.since) >= c.opts.Reconnect.MaxDelay {
 			c.doublings = 0
 		}
