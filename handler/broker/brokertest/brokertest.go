@@ -19,8 +19,8 @@ type Broker interface {
 // Setup is what a rule asks of the broker that it is checked on.
 type Setup struct {
 	// MaxDeliveries is after how many deliveries that were refused a message goes to
-	// DeadLetter. 0 and "" leave both to the broker; they are set for brokers alone that
-	// claim Features.DeadLetter.
+	// DeadLetter, a destination that begins with /queue/. 0 and "" leave both to the broker;
+	// only the rule dead-letter sets them.
 	MaxDeliveries int
 	DeadLetter    string
 }

@@ -107,6 +107,9 @@ var faults = []struct{ name, rule string }{
 	{"a broken connection takes the next along", "come-and-go"},
 	{"what an ended subscription had is lost", "consumers-come-and-go"},
 	{"what an ended subscription had comes twice", "consumers-come-and-go"},
+	{"a part of a transaction is forgotten", "transfer"},
+	{"an Ack in a transaction is forgotten", "transfer"},
+	{"what a broken connection had is lost", "transfer"},
 	{"what a broken connection had is lost", "many"},
 	{"the first subscriber is forgotten", "many"},
 	{"a goroutine for each session stays", "leak"},
@@ -152,7 +155,7 @@ func TestFaultsAreReported(t *testing.T) {
 			room <- struct{}{}
 			defer func() { <-room }()
 			features := impatient()
-			if f.rule == "many" { // so many that one waits for the other
+			if f.rule == "many" || f.rule == "transfer" { // so many that one waits for the other
 				features.Patience = 4 * time.Second
 			}
 			all[i] <- brokertest.CheckRule(f.rule, factory(f.name, end), features)

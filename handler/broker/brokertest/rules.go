@@ -2,45 +2,49 @@ package brokertest
 
 // The names of the rules.
 const (
-	ruleFanOut       = "fan-out"
-	ruleOrder        = "order"
-	ruleNobody       = "nobody"
-	ruleSubscribe    = "subscribe"
-	ruleUnsubscribe  = "unsubscribe"
-	ruleIntact       = "intact"
-	rulePublish      = "publish"
-	ruleRefuse       = "refuse"
-	ruleStalled      = "stalled"
-	ruleCompeting    = "competing"
-	ruleFIFO         = "fifo"
-	ruleKept         = "kept"
-	ruleAuto         = "auto"
-	ruleIndividual   = "ack-individual"
-	ruleCumulative   = "ack-cumulative"
-	ruleGone         = "consumer-gone"
-	ruleLeft         = "consumer-left"
-	ruleMarked       = "redelivered"
-	ruleNack         = "nack"
-	rulePrefetch     = "prefetch"
-	ruleUnknownAck   = "unknown-ack"
-	ruleNeverAcks    = "never-acks"
-	ruleTopicAcks    = "topic-acks"
-	ruleTransaction  = "transaction"
-	ruleTransacted   = "transaction-ack"
-	ruleAtomic       = "transaction-atomic"
-	ruleUser         = "user"
-	ruleUserShown    = "user-destination"
-	ruleWildcards    = "wildcards"
-	ruleDeadLetter   = "dead-letter"
-	ruleRetained     = "retained"
-	ruleTTL          = "ttl"
-	ruleSelector     = "selector"
-	ruleStay         = "come-and-go"
-	ruleGuests       = "consumers-come-and-go"
-	ruleMany         = "many"
-	ruleLeak         = "leak"
-	deadAfter        = 2 // MaxDeliveries for the rule dead-letter
-	numberOfMessages = 50
+	ruleFanOut      = "fan-out"
+	ruleOrder       = "order"
+	ruleNobody      = "nobody"
+	ruleSubscribe   = "subscribe"
+	ruleUnsubscribe = "unsubscribe"
+	ruleIntact      = "intact"
+	rulePublish     = "publish"
+	ruleRefuse      = "refuse"
+	ruleStalled     = "stalled"
+	ruleCompeting   = "competing"
+	ruleFIFO        = "fifo"
+	ruleKept        = "kept"
+	ruleAuto        = "auto"
+	ruleIndividual  = "ack-individual"
+	ruleCumulative  = "ack-cumulative"
+	ruleGone        = "consumer-gone"
+	ruleLeft        = "consumer-left"
+	ruleMarked      = "redelivered"
+	ruleNack        = "nack"
+	rulePrefetch    = "prefetch"
+	ruleUnknownAck  = "unknown-ack"
+	ruleNeverAcks   = "never-acks"
+	ruleTopicAcks   = "topic-acks"
+	ruleTransaction = "transaction"
+	ruleTransacted  = "transaction-ack"
+	ruleAtomic      = "transaction-atomic"
+	ruleUser        = "user"
+	ruleUserShown   = "user-destination"
+	ruleWildcards   = "wildcards"
+	ruleDeadLetter  = "dead-letter"
+	ruleRetained    = "retained"
+	ruleTTL         = "ttl"
+	ruleSelector    = "selector"
+	ruleStay        = "come-and-go"
+	ruleGuests      = "consumers-come-and-go"
+	ruleTransfer    = "transfer"
+	ruleMany        = "many"
+	ruleLeak        = "leak"
+)
+
+const (
+	deadAfter        = 2  // MaxDeliveries for the rule dead-letter
+	numberOfMessages = 50 // where it does not matter
 )
 
 // A need is a feature that a rule rests on.
@@ -138,6 +142,8 @@ func rules() []rule {
 			nil, topicComeAndGo},
 		{ruleGuests, "When consumers come and go while a queue is sent to, each message is settled exactly once.",
 			[]need{queues, acks}, comeAndGo},
+		{ruleTransfer, "A message that is moved to another queue, by an Ack and a SEND in one transaction, is there exactly once, whatever is aborted or breaks.",
+			[]need{queues, acks, transactions}, transfer},
 		{ruleMany, "Many sessions at once, some of which break: each message of a queue is settled exactly once and each of a topic reaches all who stay.",
 			nil, many},
 		{ruleLeak, "No goroutine is left after the end of the sessions and of the broker.",

@@ -87,6 +87,59 @@ func (s *sub) nextOr(over func() bool) *subprotocol.Message {
 	return m
 }
 
+// transfer moves messages from one queue to another in transactions, some of which are
+// aborted, and some broken off while they are being committed.
+func transfer(k *kit) {
+	const n, workers = 120, 6
+	from, to := k.queue("from"), k.queue("to")
+	sender, collector := k.dial(""), k.dial("").subscribe(to)
+	sender.sendAll(from, texts(n)...)
+	moved := func() bool { return len(collector.got) >= n }
+	k.together(workers, func(i int) {
+		for round := 0; ; round++ {
+			c := k.dial("")
+			s := c.subscribe(from, window(individualMode, 1+i%3))
+			for turn := range 8 {
+				m := s.nextOr(moved)
+				if m == nil {
+					s.unsubscribe()
+					return
+				}
+				c.transaction(subprotocol.KindBegin, "t")
+				c.post(to, string(m.Body), inTransaction("t"))
+				c.write(s.settled(subprotocol.KindAck, m.ID, inTransaction("t")))
+				switch {
+				case turn == 3:
+					c.transaction(subprotocol.KindAbort, "t")
+					s.ackAgain(m, to)
+				case turn == 7:
+					c.write(&subprotocol.Message{Kind: subprotocol.KindCommit, Transaction: "t"})
+				default:
+					c.transaction(subprotocol.KindCommit, "t")
+				}
+			}
+			c.drop()
+		}
+	})
+	got := said(collector.take(n))
+	collector.quiet()
+	want := texts(n)
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		k.fatalf("of %d messages %d have moved", n, len(slices.Compact(got)))
+	}
+	k.settles(from)
+}
+
+// ackAgain moves m, which is still unsettled.
+func (s *sub) ackAgain(m *subprotocol.Message, to string) {
+	s.transaction(subprotocol.KindBegin, "again")
+	s.write(s.settled(subprotocol.KindAck, m.ID, inTransaction("again")))
+	s.post(to, string(m.Body), inTransaction("again"))
+	s.transaction(subprotocol.KindCommit, "again")
+}
+
 func leak(k *kit) {
 	c, other := k.dial("ada"), k.dial("ada")
 	for _, c := range []*client{c, other} {
