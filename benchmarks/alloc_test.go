@@ -4,6 +4,7 @@ package benchmarks
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/weftws/weft/handler"
+	"github.com/weftws/weft/handler/broker"
 	"github.com/weftws/weft/handler/handlertest"
 	"github.com/weftws/weft/subprotocol"
 	"github.com/weftws/weft/transport"
@@ -123,6 +125,15 @@ func libraryBudget(carrier string) float64 {
 	return budget
 }
 
+// formatBudget is what a wire format itself makes at both ends together: of STOMP's MESSAGE
+// the client gets the message-id, which is never the same text.
+func formatBudget(format string) float64 {
+	if strings.HasPrefix(format, "stomp/") {
+		return 1
+	}
+	return 0
+}
+
 // Every row, both ends together: the server's side and the client's, which is built of
 // the same parts. Neither raw nor the envelopes allocate anything.
 func TestRowAllocations(t *testing.T) {
@@ -144,7 +155,7 @@ func TestRowAllocations(t *testing.T) {
 				}
 			}) / n
 			t.Logf("%.3f allocations for each round trip", per)
-			require.Less(t, per, libraryBudget(st.Carrier)+2*echoBudget)
+			require.Less(t, per, libraryBudget(st.Carrier)+formatBudget(st.Format)+2*echoBudget)
 		})
 	}
 }
@@ -175,4 +186,57 @@ func TestFanoutAllocations(t *testing.T) {
 	for _, nc := range conns {
 		nc.Close()
 	}
+}
+
+// Subscribers of a broker's topic that each have an id of their own cost no allocation
+// for it, nor for the message-id.
+func TestTopicAllocations(t *testing.T) {
+	skipUnderRace(t)
+	const sessions, publications = 500, 40
+	b := broker.New(nil)
+	defer b.Close()
+	s := stack(t, "gobwas/stomp/json").Start(t, b)
+	conns := make([]net.Conn, sessions)
+	for i := range conns {
+		conns[i] = dialRaw(t, s.Addr)
+		for _, frame := range []string{
+			"CONNECT\naccept-version:1.2\n\n\x00",
+			fmt.Sprintf("SUBSCRIBE\nid:subscription-%d\ndestination:/topic/news\nreceipt:1\n\n\x00", i),
+		} {
+			_, err := conns[i].Write(maskedFrame(ws.OpText, []byte(frame)))
+			require.NoError(t, err)
+			readFrame(t, conns[i])
+		}
+	}
+	m := &subprotocol.Message{Body: fanoutBody}
+	per := mallocs(func() {
+		for range publications {
+			if err := b.Publish(t.Context(), "/topic/news", m); err != nil {
+				t.Fatal(err)
+			}
+			for _, nc := range conns {
+				readFrame(t, nc)
+			}
+		}
+	}) / publications
+	t.Logf("%.1f allocations for each publication to %d subscribers", per, sessions)
+	require.Less(t, per, publicationBudget+sessions*deliveryBudget)
+	for _, nc := range conns {
+		nc.Close()
+	}
+}
+
+// frameBuffer is where readFrame reads to: the tests of this file are not parallel.
+var frameBuffer [1024]byte
+
+// readFrame reads one short frame of a server's.
+func readFrame(t testing.TB, nc net.Conn) {
+	buf := frameBuffer[:]
+	readFull(t, nc, buf[:2])
+	n := int(buf[1])
+	if n == 126 {
+		readFull(t, nc, buf[:2])
+		n = int(binary.BigEndian.Uint16(buf))
+	}
+	readFull(t, nc, buf[:n])
 }
