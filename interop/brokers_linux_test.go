@@ -216,10 +216,6 @@ func (d *daemon) stop(t *testing.T) {
 		require.Fail(t, d.name+" does not end", "%s", d.out)
 		return
 	}
-	if usage, ok := d.state.SysUsage().(*syscall.Rusage); ok {
-		t.Logf("%s: %d MiB at most, %s of CPU", d.name, usage.Maxrss>>10,
-			(d.state.UserTime() + d.state.SystemTime()).Round(10*time.Millisecond))
-	}
 	require.Eventually(t, func() bool { return errors.Is(syscall.Kill(-d.pid, 0), syscall.ESRCH) },
 		patience, 10*time.Millisecond, "%s left processes behind", d.name)
 }
