@@ -108,11 +108,11 @@ func transfer(k *kit) {
 				c.transaction(subprotocol.KindBegin, "t")
 				c.post(to, string(m.Body), inTransaction("t"))
 				c.write(s.settled(subprotocol.KindAck, m.ID, inTransaction("t")))
-				switch {
-				case turn == 3:
+				switch turn {
+				case 3:
 					c.transaction(subprotocol.KindAbort, "t")
 					s.ackAgain(m, to)
-				case turn == 7:
+				case 7:
 					c.write(&subprotocol.Message{Kind: subprotocol.KindCommit, Transaction: "t"})
 				default:
 					c.transaction(subprotocol.KindCommit, "t")
