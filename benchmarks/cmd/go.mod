@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
+	github.com/go-stomp/stomp/v3 v3.1.5
 	github.com/stretchr/testify v1.12.1
 	github.com/weftws/weft v0.0.0
 	go.uber.org/goleak v1.3.0
