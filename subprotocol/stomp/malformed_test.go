@@ -37,12 +37,17 @@ func allMalformed() []malformedInput {
 	long := strings.Repeat("x", 9<<10)
 	return []malformedInput{
 		{"unknown command", v10, v12, false, "HELLO\n\n\x00", "unknown-command", `"HELLO"`, ""},
+		{"unknown command with a receipt", v10, v12, false, "HELLO\nk:v\nreceipt:7\nreceipt:8\n\nbody\x00", "unknown-command", `"HELLO"`, "7"},
+		{"unknown command with an escaped receipt", v11, v12, false, "HELLO\nreceipt:a\\cb\n\n\x00", "unknown-command", `"HELLO"`, "a:b"},
+		{"unknown command with a bad header", v10, v12, false, "HELLO\nreceipt:7\nwhat\n", "unknown-command", `"HELLO"`, "7"},
+		{"unknown command without an empty line", v10, v12, false, "HELLO\nreceipt:7\n\x00", "unknown-command", `"HELLO"`, "7"},
 		{"lower case", v10, v12, false, "send\ndestination:/d\n\n\x00", "unknown-command", `"send"`, ""},
 		{"padded command", v10, v12, false, "SEND \ndestination:/d\n\n\x00", "unknown-command", `"SEND "`, ""},
 		{"HTTP", v10, v12, false, "GET / HTTP/1.1\r\n", "unknown-command", `"GET / HTTP/1.1`, ""},
 		{"MESSAGE of a client", v10, v12, false, "MESSAGE\n\n\x00", "unknown-command", "MESSAGE does not come from the client", ""},
 		{"SEND of a server", v10, v12, true, "SEND\n\n\x00", "unknown-command", "SEND does not come from the server", ""},
 		{"NACK", v10, v10, false, "NACK\nmessage-id:1\n\n\x00", "unknown-command", "NACK", ""},
+		{"NACK with a receipt", v10, v10, false, "NACK\nmessage-id:1\nreceipt: 7 \n\n\x00", "unknown-command", "NACK", "7"},
 		{"second CONNECTED", v10, v12, true, "CONNECTED\n\n\x00", "malformed", "connected already", ""},
 
 		{"SEND nowhere", v10, v12, false, "SEND\nreceipt:7\n\nx\x00", "missing-header", `SEND needs the header "destination"`, "7"},
@@ -74,6 +79,7 @@ func allMalformed() []malformedInput {
 		{"ACK of a number", v12, v12, false, "ACK\nid:1\nreceipt:7\n\n\x00", "unknown-ack", `"id" of ACK`, "7"},
 
 		{"no colon", v10, v12, false, "SEND\nreceipt:7\ndestination\n\n\x00", "malformed", "header 2 of SEND has no colon", "7"},
+		{"no colon and a padded receipt", v10, v10, false, "SEND\nreceipt: 7\ndestination\n\n\x00", "malformed", "header 2 of SEND has no colon", "7"},
 		{"no name", v10, v12, false, "SEND\n:/d\n\n\x00", "malformed", "header 1 of SEND has no name", ""},
 		{"no empty line", v10, v12, false, "SEND\ndestination:/d\x00", "malformed", "NUL before the empty line", ""},
 		{"no empty line, a later one", v10, v12, false, "SEND\ndestination:/d\x00SEND\n\n\x00", "malformed", "NUL before the empty line", ""},

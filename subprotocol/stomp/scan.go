@@ -17,8 +17,9 @@ type frame struct {
 	buf []byte // what has come of a frame that is not complete
 
 	command *command
-	line    int // where the line begins that is being looked for
-	pos     int // up to where its end, or the NUL of a body, was looked for
+	refused *subprotocol.Error // why the command can't come; the headers are still read
+	line    int                // where the line begins that is being looked for
+	pos     int                // up to where its end, or the NUL of a body, was looked for
 	fields  []field
 	body    int // 0 until the headers are complete
 	length  int // of the body, -1 while it is not known
@@ -133,8 +134,15 @@ func (f *framer) addLine(fr *frame, p []byte, start, end int) *subprotocol.Error
 	}
 	if fr.command == nil {
 		c, err := f.command(line)
+		if err != nil && isWord(line) {
+			// Behind it may stand the receipt that the frame asks for.
+			c, fr.refused, err = &refused, err, nil
+		}
 		fr.command = c
 		return err
+	}
+	if len(line) == 0 && fr.refused != nil {
+		return f.blame(fr, p, fr.refused)
 	}
 	if len(line) == 0 {
 		fr.body = fr.line
@@ -212,18 +220,37 @@ func (f *framer) cut(fr *frame, p []byte) *subprotocol.Error {
 	return f.blame(fr, p, malformed("there is a NUL before the empty line that ends the headers"))
 }
 
-// blame ties e to the receipt that the frame asks for, if that has come.
+// blame ties e to the receipt that the frame asks for, if that has come. What is wrong with a
+// frame that is refused anyway is not told.
 func (f *framer) blame(fr *frame, p []byte, e *subprotocol.Error) *subprotocol.Error {
 	if fr.command == nil || fr.command.kind == subprotocol.KindConnect {
 		return e
 	}
+	if fr.refused != nil {
+		e = fr.refused
+	}
 	for _, fd := range fr.fields {
 		if fd.name == receipt {
-			if v, ok := f.unescape(nil, p[fd.colon+1:fd.end]); ok {
+			v := p[fd.colon+1 : fd.end]
+			if f.version == v10 {
+				v = trim(v)
+			}
+			if v, ok := f.unescape(nil, v); ok {
 				e.Receipt = string(bytes.ToValidUTF8(v, []byte("\uFFFD")))
 			}
 			break
 		}
 	}
 	return e
+}
+
+// isWord reports whether line may be the command of a frame: letters alone. Other lines, such as those
+// of HTTP, are refused at once, as nobody knows what comes behind them.
+func isWord(line []byte) bool {
+	for _, c := range line {
+		if c |= 0x20; c < 'a' || c > 'z' {
+			return false
+		}
+	}
+	return len(line) > 0
 }

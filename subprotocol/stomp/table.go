@@ -160,6 +160,9 @@ var (
 	failed    = command{"ERROR", subprotocol.KindError, server, true, of(message, receiptID, subscription, contentType, contentLength)}
 )
 
+// refused stands for the command of a frame that can't come, while its headers are read.
+var refused = command{name: "a frame that is refused", uses: of(receipt)}
+
 // commandOf finds a command by its name, nil if there is none.
 func commandOf(name []byte) *command {
 	switch string(name) {
