@@ -84,7 +84,7 @@ type Client struct {
 	// The writer's side, see outbound.go.
 	queue   []*entry
 	bytes   int  // in queue
-	unsent  int  // dropped from queue when the client was closed
+	unsent  int  // Sends that were dropped from queue when the client was closed
 	writing bool // a goroutine is inside Conn.Write
 
 	events  []StateChange

@@ -114,6 +114,21 @@ func (s *server) handle(ctx context.Context, r handler.Request) error {
 	case "/silent": // no answer to anything
 		<-ctx.Done()
 		return errors.New("over")
+	case "/once":
+		_, err := r.Reply(&subprotocol.Message{Body: []byte("the answer")})
+		return err
+	case "/ends": // ends the subscription when it is sent to
+		if m.Kind == subprotocol.KindSend {
+			_, err := r.Session.Send(&subprotocol.Message{Kind: subprotocol.KindUnsubscribe, Subscription: string(m.Body)})
+			return err
+		}
+		return nil
+	case "/ask":
+		_, err := r.Session.Send(&subprotocol.Message{Kind: subprotocol.KindHeartbeat, NeedReply: true})
+		return err
+	case "/bye":
+		_, err := r.Session.Send(&subprotocol.Message{Kind: subprotocol.KindDisconnect})
+		return err
 	case "/echo":
 		_, err := r.Reply(&subprotocol.Message{Body: m.Body, ContentType: m.ContentType})
 		return err

@@ -224,7 +224,9 @@ func (c *Client) forget(l *link) {
 	for _, e := range c.queue {
 		switch {
 		case c.state == Closed:
-			c.unsent++
+			if e.msg.Kind == subprotocol.KindSend {
+				c.unsent++
+			}
 			c.conclude(e.call, ErrClosed)
 		case e.link == l:
 			c.conclude(e.call, ErrStale)
