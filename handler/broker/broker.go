@@ -58,10 +58,12 @@ type Broker struct {
 	past     pastCounters // of queues that are gone
 
 	seq           atomic.Uint64 // of the last message of a topic
+	delivery      atomic.Uint64 // the number that the last delivery with an ID had: no session has one of another's
 	queueNumber   atomic.Uint64
 	subscriptions atomic.Int64
 	destinations  atomic.Int64
-	bytes         atomic.Int64 // held by queues
+	queueBytes    atomic.Int64 // held by queues
+	backlogBytes  atomic.Int64 // held by backlogs
 	details       atomic.Int64 // subscriptions of topics that need more than a Publication
 	closed        atomic.Bool
 }
@@ -116,7 +118,7 @@ func (b *Broker) Close() {
 //	subscription-exists     this session has a subscription of that id
 //	no-subscription         it has none
 //	unknown-ack             the id is of no delivery, or of one that was settled
-//	queue-full              the queue, or the broker, holds as much as it may
+//	queue-full              the queue, or all of them, hold as much as they may
 //	too-many-destinations   there are as many as there may be, and so it is with
 //	too-many-subscriptions  subscriptions and
 //	too-many-retained       retained messages

@@ -95,11 +95,11 @@ func Example_queue() {
 	bob.next()
 	ann.say(`{"type":"nack","subscription":"q","id":"1"}`)
 	fmt.Println("bob:", bob.next())
-	bob.say(`{"type":"ack","subscription":"q","id":"1","receipt":"done"}`)
+	bob.say(`{"type":"ack","subscription":"q","id":"2","receipt":"done"}`)
 	fmt.Println("bob:", bob.next())
 	// Output:
 	// ann: {"type":"deliver","subscription":"q","id":"1","destination":"/queue/jobs","body":1}
-	// bob: {"type":"deliver","subscription":"q","id":"1","destination":"/queue/jobs","header":[["redelivered","true"],["delivery-count","2"]],"body":1}
+	// bob: {"type":"deliver","subscription":"q","id":"2","destination":"/queue/jobs","header":[["redelivered","true"],["delivery-count","2"]],"body":1}
 	// bob: {"type":"receipt","receipt":"done"}
 }
 

@@ -281,7 +281,7 @@ func runLedger(t *testing.T, with carrier, seed uint64) {
 	require.EqualValues(t, ledgerMessages, st.Accepted)
 	require.EqualValues(t, ledgerMessages, st.Acked)
 	require.Zero(t, st.Dead)
-	require.Zero(t, st.Bytes)
+	require.Zero(t, st.QueueBytes)
 	settled, marked := 0, 0
 	for n := range ledgerMessages {
 		last := 0

@@ -39,7 +39,7 @@ type Options struct {
 
 	// MaxBacklog is how many messages of a topic wait for one subscription whose window
 	// of unsettled deliveries is full. 0 means 1024. The oldest is dropped for a new one:
-	// see Hooks.Dropped.
+	// see Hooks.Dropped. Its bytes are bounded by MaxQueueBytes.
 	MaxBacklog int
 
 	// MaxDestinations bounds topics and queues that are in use: that have subscriptions,
@@ -58,8 +58,9 @@ type Options struct {
 	MaxQueueMessages int
 	MaxQueueBytes    int64
 
-	// MaxBytes bounds what all queues and the backlogs of all subscriptions hold
-	// together, as MaxQueueBytes counts. 0 means 256 MiB.
+	// MaxBytes bounds what all queues hold together, and apart from that what the
+	// backlogs of all subscriptions do with what is unsettled, as MaxQueueBytes counts. 0
+	// means 128 MiB. When it is reached queues refuse, and each backlog drops its oldest.
 	MaxBytes int64
 
 	// TTL is how long a message waits in a queue, or in a backlog, that does not say so
@@ -175,7 +176,7 @@ func (o *Options) complete() {
 	or(&o.MaxSubscriptions, 1<<20)
 	or(&o.MaxQueueMessages, 1<<16)
 	or(&o.MaxQueueBytes, 64<<20)
-	or(&o.MaxBytes, 256<<20)
+	or(&o.MaxBytes, 128<<20)
 	or(&o.MaxDeliveries, 20)
 	or(&o.RedeliveryDelay, time.Second)
 	or(&o.MaxRetained, 1<<12)

@@ -169,7 +169,7 @@ func TestSessionsComeAndGo(t *testing.T) {
 		require.Zero(t, q.Unsettled)
 		bytes += q.Bytes
 	}
-	require.Equal(t, bytes, b.bytes.Load())
+	require.Equal(t, bytes, b.queueBytes.Load())
 	require.Zero(t, b.topics.len())
 	require.Zero(t, b.users.len())
 	require.Zero(t, b.details.Load())

@@ -93,7 +93,7 @@ func (q *queue) hand(c *consumer, e *entry) uint64 {
 	e.avoid = nil
 	var number uint64
 	if c.sub.mode != subprotocol.AckAuto {
-		number = c.sub.member.last.Add(1)
+		number = q.broker.delivery.Add(1)
 		c.unsettled = append(c.unsettled, slot{number, e})
 		c.open++
 		e.owner = c
@@ -124,6 +124,7 @@ func (q *queue) handed(c *consumer, e *entry, number uint64, err error, a *after
 			return // it was settled, or its consumer has gone
 		}
 		q.settle(c, i)
+		c.tidy()
 	}
 	switch {
 	case errors.Is(err, net.ErrClosed):
@@ -220,7 +221,7 @@ func (q *queue) send(c *consumer, m *subprotocol.Message, number uint64, attempt
 	*out = *m
 	out.Subscription = sub.id
 	if number != 0 {
-		out.ID = strconv.FormatUint(number, 36)
+		out.ID = strconv.FormatUint(number, 10)
 	}
 	if attempts > 1 {
 		header := make(subprotocol.Header, 0, len(m.Header)+2)

@@ -3,6 +3,7 @@ package broker
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weftws/weft/subprotocol"
@@ -69,6 +70,9 @@ type refused struct {
 	by    *consumer
 	due   time.Time
 }
+
+// stale reports whether the entry was delivered again since, or is gone.
+func (r refused) stale() bool { return r.entry.avoid != r.by || !r.entry.due.Equal(r.due) }
 
 // consumer is a subscription that takes from a queue. All but sub and window are guarded
 // by queue.mu.
@@ -227,11 +231,20 @@ func (q *queue) part(c *consumer) {
 	q.broker.alarms.clear(&q.alarm)
 }
 
+// held is what counts the bytes of q, and of all others like it.
+func (q *queue) held() *atomic.Int64 {
+	if q.private {
+		return &q.broker.backlogBytes
+	}
+	return &q.broker.queueBytes
+}
+
 // discount takes e, which leaves q for good, out of all sums. mu is held.
 func (q *queue) discount(e *entry) {
 	q.n--
 	q.bytes -= e.size
-	q.broker.bytes.Add(-e.size)
+	q.held().Add(-e.size)
+	e.avoid = nil
 }
 
 // bury discounts e if it was delivered as often as it may be. mu is held.
@@ -245,7 +258,7 @@ func (q *queue) bury(e *entry, reason DeadReason, a *aftermath) bool {
 	return true
 }
 
-// push appends e, a new message that is counted in Broker.bytes. mu is held.
+// push appends e, a new message that is counted in held. mu is held.
 func (q *queue) push(e *entry) {
 	q.n++
 	q.bytes += e.size
@@ -287,6 +300,10 @@ func (q *queue) refuse(e *entry, c *consumer, reason DeadReason, a *aftermath) {
 		return
 	}
 	e.avoid, e.due = c, time.Now().Add(q.broker.opts.RedeliveryDelay)
+	if len(q.refused) == cap(q.refused) {
+		// Many may have been settled since: with a long delay they would add up.
+		q.refused = slices.DeleteFunc(q.refused, refused.stale)
+	}
 	q.refused = append(q.refused, refused{e, c, e.due})
 	q.broker.alarms.set(&q.alarm, e.due)
 	q.putBack(e)
@@ -297,20 +314,17 @@ func (q *queue) refuse(e *entry, c *consumer, reason DeadReason, a *aftermath) {
 func (q *queue) keep(it *item) {
 	b := q.broker
 	e := &entry{message: it.message, size: sizeOf(it.message), expires: it.expires}
-	b.bytes.Add(e.size)
+	q.held().Add(e.size)
 	var a aftermath
 	q.mu.Lock()
 	if q.gone {
 		q.mu.Unlock()
-		b.bytes.Add(-e.size)
+		q.held().Add(-e.size)
 		return
 	}
 	q.push(e)
-	for q.ready.n > b.opts.MaxBacklog || q.ready.n > 0 && (q.bytes > b.opts.MaxQueueBytes || b.bytes.Load() > b.opts.MaxBytes) {
+	for q.ready.n > b.opts.MaxBacklog || q.ready.n > 0 && (q.bytes > b.opts.MaxQueueBytes || q.held().Load() > b.opts.MaxBytes) {
 		old := q.ready.head
-		if old == e && q.ready.n == 1 && q.free.head != nil {
-			break // it goes out at once
-		}
 		q.ready.remove(old)
 		q.discount(old)
 		q.counts.Dropped++
@@ -333,7 +347,7 @@ func (q *queue) wake(now time.Time) {
 		r := q.refused[0]
 		q.refused[0] = refused{}
 		q.refused = q.refused[1:]
-		if r.entry.avoid == r.by && r.entry.due.Equal(r.due) {
+		if !r.stale() {
 			r.entry.avoid = nil
 			q.generation++
 		}

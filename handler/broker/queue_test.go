@@ -65,7 +65,7 @@ func TestNackGoesToAnother(t *testing.T) {
 		// Now alone.
 		z.say(`{'type':'unsubscribe','subscription':'q'}`)
 		synctest.Wait()
-		a.settle("nack", "q", "3")
+		a.settle("nack", "q", "4")
 		require.Empty(t, a.bodies())
 		time.Sleep(time.Second - time.Nanosecond)
 		require.Empty(t, a.bodies())
@@ -132,6 +132,57 @@ func TestQueueLargerThanASession(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		require.Equal(t, strings.Join(want, " "), a.bodies())
 		a.leave()
+		synctest.Wait()
+		b.requireEmpty(t)
+	})
+}
+
+// TestStaleAck: an ACK of an earlier connection settles nothing of a later one.
+func TestStaleAck(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := New(nil)
+		s := serve(t, b)
+		a := s.join("")
+		a.subscribe("q", "/queue/a", "client-individual")
+		a.send("/queue/a", "1")
+		old := a.frames()[0].ID
+		a.cut()
+		a = s.join("")
+		a.subscribe("q", "/queue/a", "client-individual")
+		require.Equal(t, "1", a.bodies())
+		a.settle("ack", "q", old)
+		require.Equal(t, "unknown-ack", a.codes())
+		a.leave()
+	})
+}
+
+// TestRefusedAddsUp: who refuses all day long holds no memory for it, however long the
+// delay is.
+func TestRefusedAddsUp(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := New(&Options{RedeliveryDelay: time.Hour, MaxDeliveries: 2})
+		s := serve(t, b)
+		a, z := s.join(""), s.join("")
+		a.subscribe("q", "/queue/a", "client-individual", "prefetch-count", "1")
+		z.subscribe("q", "/queue/a", "client-individual", "prefetch-count", "1")
+		for range 500 {
+			a.send("/queue/a", "1")
+			for range 2 {
+				synctest.Wait()
+				for _, c := range []*client{a, z} {
+					for _, f := range c.frames() {
+						c.settle("nack", "q", f.ID)
+					}
+				}
+			}
+		}
+		synctest.Wait()
+		q, ok := b.queues.get("/queue/a")
+		require.True(t, ok)
+		require.EqualValues(t, 500, q.stats().Dead)
+		require.Less(t, cap(q.refused), 20)
+		a.leave()
+		z.leave()
 		synctest.Wait()
 		b.requireEmpty(t)
 	})

@@ -48,9 +48,9 @@ func (b *Broker) settleRequest(r handler.Request) error {
 	if sub == nil || sub.consumer == nil || sub.mode == subprotocol.AckAuto {
 		return o.unknown()
 	}
-	n, err := strconv.ParseUint(m.ID, 36, 64)
-	var room [13]byte
-	if err != nil || string(strconv.AppendUint(room[:0], n, 36)) != m.ID {
+	n, err := strconv.ParseUint(m.ID, 10, 64)
+	var room [20]byte
+	if err != nil || string(strconv.AppendUint(room[:0], n, 10)) != m.ID { // such as 01
 		return o.unknown()
 	}
 	sub.mu.Lock()
@@ -162,7 +162,7 @@ func (b *Broker) do(ops []*op) error {
 			o.forget()
 			b.retained.release(o.out.reserved)
 		}
-		b.bytes.Add(-bytes)
+		b.queueBytes.Add(-bytes)
 	}
 	for _, q := range queues {
 		q.unlock()
@@ -239,7 +239,7 @@ func (b *Broker) prepare(ops []*op, bytes *int64) error {
 			}
 		case expired(o.out.expires):
 		case o.to.kind != isQueue:
-			if o.out.retain && len(o.message.Body) > 0 {
+			if o.to.kind == isTopic && o.out.retain && len(o.message.Body) > 0 {
 				size := sizeOf(o.message)
 				if err := b.retained.reserve(b, size); err != nil {
 					return err
@@ -260,8 +260,8 @@ func (b *Broker) prepare(ops []*op, bytes *int64) error {
 				return o.full()
 			}
 			*bytes += size
-			if b.bytes.Add(size) > b.opts.MaxBytes {
-				return refusal("queue-full", "the broker holds as much as it may")
+			if b.queueBytes.Add(size) > b.opts.MaxBytes {
+				return refusal("queue-full", "all queues together hold as much as they may")
 			}
 			o.accepted = true
 		}

@@ -17,16 +17,15 @@ type Stats struct {
 	Destinations  int // topics, users' ones and queues, without patterns
 	Queues        int
 	Retained      int
-	Bytes         int64 // as Options.MaxBytes counts
+	QueueBytes    int64 // as Options.MaxBytes counts, and so it is with
+	BacklogBytes  int64 // what subscriptions of topics with acknowledgements hold
 
 	// What queues and the backlogs of subscriptions with acknowledgements have
-	// counted.
+	// counted. Expired and Dropped are all that the hooks of that name were told.
 	QueueCounters
 
 	Unrouted uint64 // messages for a topic or a user that nobody had subscribed to
 	Busy     uint64 // messages that were refused with "busy"
-	Expired  uint64 // messages that were not delivered in time
-	Dropped  uint64 // see Hooks.Dropped
 	Panics   uint64 // of hooks and Senders
 }
 
@@ -66,7 +65,7 @@ type QueueStats struct {
 
 // counters are what is counted rarely.
 type counters struct {
-	unrouted, busy, expired, dropped, panics, closed atomic.Uint64
+	unrouted, busy, expired, dropped, panics atomic.Uint64
 }
 
 // pastCounters are the sums of queues that are gone.
@@ -98,7 +97,8 @@ func (b *Broker) Stats() Stats {
 		Subscriptions: int(b.subscriptions.Load()),
 		Destinations:  int(b.destinations.Load()),
 		Retained:      int(b.retained.count.Load()),
-		Bytes:         b.bytes.Load(),
+		QueueBytes:    b.queueBytes.Load(),
+		BacklogBytes:  b.backlogBytes.Load(),
 	}
 	for range 10 {
 		// A queue that was forgotten meanwhile may have counted twice, or not at all.

@@ -15,8 +15,7 @@ import (
 // member is a session that has subscriptions here, or an open transaction.
 type member struct {
 	session *handler.Session
-	last    atomic.Uint64 // the number that the last delivery with an ID had
-	stop    func() bool   // ends the wait for the end of the session
+	stop    func() bool // ends the wait for the end of the session
 
 	mu            sync.Mutex
 	gone          bool

@@ -244,6 +244,7 @@ type outgoing struct {
 // publish sends m to the topic of that key. The caller keeps m, unless it is its own.
 func (b *Broker) publish(in *table[string, *topic], key, user string, m *subprotocol.Message, o outgoing) error {
 	if expired(o.expires) {
+		b.retained.release(o.reserved)
 		b.expire(m)
 		return nil
 	}

@@ -111,7 +111,7 @@ func TestTopicWindow(t *testing.T) {
 		require.Len(t, fs, 1)
 		require.Equal(t, "2", fs[0].header("delivery-count"))
 		require.Equal(t, "5", string(fs[0].Body))
-		require.NotZero(t, b.bytes.Load())
+		require.NotZero(t, b.backlogBytes.Load())
 		a.cut()
 		z.leave()
 		synctest.Wait()

@@ -98,11 +98,11 @@ func TestCumulative(t *testing.T) {
 		z.send("/queue/a", "7", "8")
 		require.Equal(t, "7", a.bodies())
 		require.Equal(t, "8", z.bodies())
-		z.say(`{'type':'begin','transaction':'x'}`, `{'type':'ack','subscription':'q','id':'1','transaction':'x'}`,
-			`{'type':'nack','subscription':'q','id':'3','transaction':'x'}`, `{'type':'commit','transaction':'x'}`)
+		z.say(`{'type':'begin','transaction':'x'}`, `{'type':'ack','subscription':'q','id':'7','transaction':'x'}`,
+			`{'type':'nack','subscription':'q','id':'10','transaction':'x'}`, `{'type':'commit','transaction':'x'}`)
 		require.Empty(t, z.codes())
 		require.Equal(t, "5 8", a.bodies())
-		a.settle("ack", "q", "9")
+		a.settle("ack", "q", "12")
 		require.Empty(t, a.codes())
 		a.leave()
 		z.leave()

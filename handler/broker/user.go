@@ -49,9 +49,7 @@ func (sub *subscription) move() {
 	sub.mu.Unlock()
 	if err != nil {
 		// There are too many destinations: it is better ended than deaf.
-		if b.CloseSubscription(sub.session, sub.id) == nil {
-			b.counts.closed.Add(1)
-		}
+		_ = b.CloseSubscription(sub.session, sub.id) // an error says that it has ended already
 		return
 	}
 	if after != nil {
