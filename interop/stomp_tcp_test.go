@@ -2,6 +2,7 @@ package interop
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"strings"
 	"testing"
@@ -57,6 +58,10 @@ func TestStompSites(t *testing.T) {
 	s := tcpSite(stompAddress(t, p), "/")
 	s.refused = subprotocol.Message{Destination: "/elsewhere/x"}
 	t.Run("tcp", func(t *testing.T) { s.run(t, stompVersions...) })
+	t.Run("tls", func(t *testing.T) {
+		id := newIdentity(t)
+		s.overTLS(stompTLS(t, id), &tls.Config{RootCAs: id.roots(t)}).run(t, "1.2")
+	})
 	s.url, s.dialer = ws+"/stomp", gobwas.New(&gobwas.Options{MaxMessageSize: 2 << 20})
 	t.Run("gobwas", func(t *testing.T) { s.run(t, "1.2") })
 	s.url, s.dialer = ws+"/gorilla/stomp", gorilla.New(&gorilla.Options{MaxMessageSize: 2 << 20})
@@ -78,8 +83,13 @@ func TestInteropStompTLS(t *testing.T) {
 	foreign(t)
 	t.Parallel()
 	id := newIdentity(t)
+	eachStompClient(t, stompClients[1:], stompTLS(t, id), "weft", id.certFile)
+}
+
+// stompTLS serves STOMP over TLS until the test ends.
+func stompTLS(t *testing.T, id identity) (addr string) {
+	t.Helper()
 	b := broker.New(nil)
-	t.Cleanup(b.Close)
 	mux := handler.NewMux()
 	mux.Route("CONNECT", handler.HandlerFunc(func(_ context.Context, r handler.Request) error {
 		if r.Message.Header.Get("passcode") != "guest" {
@@ -92,7 +102,11 @@ func TestInteropStompTLS(t *testing.T) {
 		mux.Route("SEND "+prefix, b)
 	}
 	ep := handler.NewEndpoint(tcp.New(&tcp.Options{TLS: id.config}), mux,
-		handler.WithSubProtocols(stomp.New(nil)), handler.WithHeartbeat(100*time.Millisecond, 100*time.Millisecond))
+		handler.WithSubProtocols(stomp.New(nil)),
+		handler.WithMaxFrame(2<<20),
+		handler.WithQueue(handler.Limits{Messages: 1024, Bytes: 4 << 20}),
+		handler.WithHeartbeat(100*time.Millisecond, 100*time.Millisecond),
+	)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	ended := make(chan error, 1)
@@ -104,6 +118,7 @@ func TestInteropStompTLS(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		require.NoError(t, ep.Shutdown(ctx))
+		b.Close()
 	})
-	eachStompClient(t, stompClients[1:], ln.Addr().String(), "weft", id.certFile)
+	return ln.Addr().String()
 }
