@@ -164,6 +164,9 @@ func (s *Session) commit(m *subprotocol.Message) error {
 			return errStopped
 		}
 		if failure := s.handle(p.message, t); failure != nil {
+			if failure.Receipt == "" && (failure.Fatal || s.framer.Features().FatalErrors) {
+				failure.Receipt = m.Receipt // no other answer follows
+			}
 			if err := s.fail(failure); err != nil {
 				return err
 			}

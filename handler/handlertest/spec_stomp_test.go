@@ -113,6 +113,12 @@ func TestSpecSTOMP(t *testing.T) {
 			> COMMIT|transaction:t|receipt:3||
 			< ERROR|receipt-id:2||internal
 			end 1011`,
+		"a transaction fails that asked for no receipt but the last": connect12 + `> BEGIN|transaction:t||
+			> SEND|transaction:t|destination:/topic/a||
+			> SEND|transaction:t|destination:/app/fail||
+			> COMMIT|transaction:t|receipt:3||
+			< ERROR|receipt-id:3||internal
+			end 1011`,
 		"what was asked before is answered before the end": connect12 + `> SEND|destination:/topic/a|receipt:1||
 			> DISCONNECT|receipt:2||
 			> SEND|destination:/topic/a|receipt:3||
