@@ -27,6 +27,10 @@ type heartbeat struct {
 	receivedAt    time.Time     // or come in
 }
 
+// early is how often a heartbeat is sent that is promised every d: timers and networks are
+// late at times, and not every peer tolerates that.
+func early(d time.Duration) time.Duration { return d - d/10 }
+
 // agree is what holds if one side promises a sign of life every offer and the other
 // wants one every want.
 func agree(offer, want time.Duration) time.Duration {
@@ -63,7 +67,7 @@ func (s *Session) startHeartbeat(client subprotocol.Heartbeat) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := s.dialogue
-	d.heartbeat = heartbeat{send: agree(own.Send, client.Receive), receive: agree(client.Send, own.Receive)}
+	d.heartbeat = heartbeat{send: early(agree(own.Send, client.Receive)), receive: agree(client.Send, own.Receive)}
 	h := &d.heartbeat
 	switch send := h.send / 2; {
 	case h.receive == 0:
