@@ -179,8 +179,10 @@ func TestDialogue(t *testing.T) {
 		say(ann, subprotocol.Message{Destination: topic, Transaction: "t2", Body: []byte("never")})
 		say(ann, subprotocol.Message{Destination: "/elsewhere", Transaction: "t2"})
 		say(ann, subprotocol.Message{Kind: subprotocol.KindCommit, Transaction: "t2", Receipt: "r6"})
-		refused("", "not-found")
-		if !fatal {
+		if fatal {
+			refused("r6", "not-found") // no other answer follows
+		} else {
+			refused("", "not-found")
 			expect(ann, refusal, "r6", "transaction-failed")
 		}
 		say(ann, subprotocol.Message{Destination: topic, Body: []byte("last")})
