@@ -29,7 +29,8 @@ const fresh = (kind) => `/${kind}/stompit-${process.pid}-${++number}`;
 function connect({ passcode = "guest", heartbeat = "0,0" } = {}) {
   return new Promise((resolve, reject) => {
     const connectHeaders = { host: "/", login: "guest", passcode, "accept-version": version, "heart-beat": heartbeat };
-    const client = stompit.connect({ host, port, ...tls, connectHeaders }, (err) => (err ? reject(err) : resolve(client)));
+    const heartbeatDelayMargin = 2000; // ms; the 100 that it allows by itself are few on a busy machine
+    const client = stompit.connect({ host, port, ...tls, connectHeaders, heartbeatDelayMargin }, (err) => (err ? reject(err) : resolve(client)));
     client.failures = [];
     client.failed = new Promise((failed) => {
       failing = (err) => {
