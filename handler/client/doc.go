@@ -34,7 +34,7 @@
 //
 // # Semantics
 //
-// A client has one connection at a time. When that ends, or the server is silent for twice as
+// A client has one connection at a time. When that ends, or the server is silent for three times as
 // long as was agreed, the client is [Waiting] for the next attempt: delays double, with a
 // random part. A server that refuses the credentials ends it instead, see [Retryable].
 // The first attempt is not repeated unless Reconnect.First says so.

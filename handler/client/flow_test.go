@@ -114,7 +114,7 @@ func TestHeartbeatLoss(t *testing.T) {
 		start := time.Now()
 		s.vanish()
 		err := <-lost
-		require.InDelta(t, 20, time.Since(start).Seconds(), 6, "twice the interval of 10 s, and a tick")
+		require.InDelta(t, 30, time.Since(start).Seconds(), 6, "three times the interval of 10 s, and a tick")
 		require.ErrorIs(t, err, transport.ErrTimeout)
 		require.ErrorIs(t, err, net.ErrClosed)
 		s.dialer.refuse(nil)

@@ -27,6 +27,10 @@ func agree(offer, want time.Duration) time.Duration {
 	return max(offer, want)
 }
 
+// tolerance is for how many intervals a server may be silent. There are some that leave
+// one beat out, and then are late: ActiveMQ after each frame that it sends.
+const tolerance = 3
+
 // startHeartbeat begins with what both sides want. It is called with Client.mu held.
 func (l *link) startHeartbeat(server subprotocol.Heartbeat) {
 	if !l.features.Heartbeats {
@@ -73,7 +77,7 @@ func (l *link) tick() {
 	if seq := l.received.Load(); seq != h.seq || l.reading.Load() || l.paused.Load() {
 		h.seq, h.receivedAt = seq, now
 	}
-	if h.receive > 0 && now.Sub(h.receivedAt) >= 2*h.receive {
+	if h.receive > 0 && now.Sub(h.receivedAt) >= tolerance*h.receive {
 		c.mu.Unlock()
 		l.end(transport.StatusPolicyViolation, "no heartbeat in time", errNoHeartbeat)
 		return

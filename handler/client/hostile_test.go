@@ -379,3 +379,37 @@ func TestMisuse(t *testing.T) {
 		require.Contains(t, got, want)
 	}
 }
+
+// Some servers refuse a SUBSCRIBE with an ERROR that does not say what it is about: who is
+// refused by all of them must not have the client come back for ever.
+func TestRefusedSubscriptionWithoutReceipt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var lives int
+		s := &script{}
+		s.answer = frames(func(data string) string {
+			switch {
+			case strings.Contains(data, "destination:/good"):
+				_, id, _ := strings.Cut(data, "receipt:")
+				id, _, _ = strings.Cut(id, "\n")
+				return "RECEIPT\nreceipt-id:" + id + "\n\n\x00"
+			case strings.HasPrefix(data, "SUBSCRIBE\n"):
+				lives++
+				return "ERROR\nmessage:Unknown destination\n\nno\x00"
+			}
+			return ""
+		})
+		c, err := dialScript(t, s, stomp.New(nil), nil)
+		require.NoError(t, err)
+		good, err := c.Subscribe(t.Context(), "/good", nil, nil)
+		require.NoError(t, err)
+		_, err = c.Subscribe(t.Context(), "/bad", nil, nil)
+		var said *client.ServerError
+		require.ErrorAs(t, err, &said)
+		require.False(t, said.Refused)
+		time.Sleep(time.Hour)
+		require.Equal(t, 1, lives, "it is not tried again")
+		require.Equal(t, client.Connected, c.State())
+		require.NoError(t, good.Err())
+	})
+}

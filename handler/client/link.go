@@ -284,12 +284,28 @@ func (l *link) failure(m *subprotocol.Message) error {
 		known = c.refused(cmp.Or(m.Subscription, e.Message.Error.Subscription), e)
 	}
 	if ends {
+		if !known {
+			c.blame(e)
+		}
 		return l.give(transport.StatusNormalClosure, e)
 	}
 	if !known {
 		c.report(e)
 	}
 	return nil
+}
+
+// blame ends the subscriptions that no server has confirmed yet because of e, the last word
+// of a connection, which does not say what it is about: what each connection is refused for
+// would end them all.
+func (c *Client) blame(e *ServerError) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.subs {
+		if !s.confirmed && s.call != nil {
+			s.end(e)
+		}
+	}
 }
 
 func (c *Client) unclaimed(m *subprotocol.Message) {

@@ -58,7 +58,7 @@ type Options struct {
 	// wants one, where the sub-protocol has heartbeats. The default is 10 s both ways; a
 	// negative duration means none: then a server that vanishes is not noticed before
 	// the network does. What holds is the larger of one side's promise and the
-	// other's wish. A server that is silent for twice as long is lost.
+	// other's wish. A server that is silent for three times as long is lost.
 	Heartbeat subprotocol.Heartbeat
 
 	// Reconnect says what follows when a connection ends.
