@@ -14,6 +14,7 @@ import (
 	"github.com/weftws/weft/handler"
 	"github.com/weftws/weft/subprotocol"
 	"github.com/weftws/weft/subprotocol/envelope"
+	"github.com/weftws/weft/subprotocol/stomp"
 	"github.com/weftws/weft/transport"
 	"github.com/weftws/weft/transport/pipe"
 )
@@ -59,10 +60,7 @@ func TestLedger(t *testing.T) {
 		seeds = 3
 	}
 	for seed := range seeds {
-		var sp subprotocol.SubProtocol = envelope.NewJSON(nil)
-		if seed%2 == 1 {
-			sp = envelope.NewMsgpack(nil)
-		}
+		sp := []subprotocol.SubProtocol{envelope.NewJSON(nil), stomp.New(nil), envelope.NewMsgpack(nil)}[seed%3]
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { runLedger(t, overPipe(sp), uint64(seed)) })
 	}
 }
@@ -103,7 +101,8 @@ type consumes struct {
 	in       chan delivery
 	writable chan struct{}
 	gone     chan struct{}
-	last     int // the message of the last delivery that was not marked
+	ready    chan struct{} // closed by the answer to the connect
+	last     int           // the message of the last delivery that was not marked
 }
 
 type delivery struct {
@@ -125,6 +124,8 @@ func (c *consumes) Closed(error) { close(c.gone) }
 func (c *consumes) Emit(m *subprotocol.Message) error {
 	l := c.ledger
 	switch m.Kind {
+	case subprotocol.KindConnected:
+		close(c.ready)
 	case subprotocol.KindDeliver:
 		n, err := strconv.Atoi(string(m.Body))
 		if err != nil {
@@ -191,6 +192,7 @@ func (c *consumes) say(m *subprotocol.Message) bool {
 func (c *consumes) run(breakOff int) {
 	prefetch := 1 + c.random.IntN(50)
 	c.say(&subprotocol.Message{Kind: subprotocol.KindConnect})
+	<-c.ready // which says how the version that was chosen writes things
 	c.say(&subprotocol.Message{
 		Kind: subprotocol.KindSubscribe, Subscription: "s", Destination: ledgerQueue, AckMode: subprotocol.AckClientIndividual,
 		Header: subprotocol.Header{{Name: "prefetch-count", Value: strconv.Itoa(prefetch)}},
@@ -253,6 +255,7 @@ func runLedger(t *testing.T, with carrier, seed uint64) {
 			ledger: l, number: i, random: rand.New(rand.NewPCG(seed, uint64(i))), last: -1,
 			framer: with.protocol.NewFramer(with.protocol.Names()[0], subprotocol.FramerConfig{Client: true}),
 			in:     make(chan delivery, 64), writable: make(chan struct{}, 1), gone: make(chan struct{}),
+			ready: make(chan struct{}),
 		}
 		breakOff := -1
 		if i%10 == 0 {

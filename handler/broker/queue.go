@@ -53,6 +53,7 @@ type queue struct {
 // entry is a message in a queue.
 type entry struct {
 	message *subprotocol.Message // immutable
+	user    string               // whom it is for, "" for whoever takes from the queue
 	seq     uint64               // its place in the order
 	size    int64
 	expires int64
@@ -311,9 +312,9 @@ func (q *queue) refuse(e *entry, c *consumer, reason DeadReason, a *aftermath) {
 
 // keep takes a message of a topic for the one consumer of a private queue. If there are
 // too many the oldest goes.
-func (q *queue) keep(it *item) {
+func (q *queue) keep(it *item, user string) {
 	b := q.broker
-	e := &entry{message: it.message, size: sizeOf(it.message), expires: it.expires}
+	e := &entry{message: it.message, user: user, size: sizeOf(it.message), expires: it.expires}
 	q.held().Add(e.size)
 	var a aftermath
 	q.mu.Lock()
@@ -325,10 +326,7 @@ func (q *queue) keep(it *item) {
 	q.push(e)
 	for q.ready.n > b.opts.MaxBacklog || q.ready.n > 0 && (q.bytes > b.opts.MaxQueueBytes || q.held().Load() > b.opts.MaxBytes) {
 		old := q.ready.head
-		q.ready.remove(old)
-		q.discount(old)
-		q.counts.Dropped++
-		a.dropped = append(a.dropped, old.message)
+		q.drop(old, &a)
 	}
 	q.mu.Unlock()
 	q.pump()
@@ -402,6 +400,14 @@ func (q *queue) expire(e *entry, a *aftermath) {
 	a.expired = append(a.expired, e.message)
 }
 
+// drop drops e, which is ready. mu is held.
+func (q *queue) drop(e *entry, a *aftermath) {
+	q.ready.remove(e)
+	q.discount(e)
+	q.counts.Dropped++
+	a.dropped = append(a.dropped, e.message)
+}
+
 // next finds who is to get which message. mu is held.
 func (q *queue) next(a *aftermath) (*consumer, *entry) {
 	if q.ready.head == nil {
@@ -429,6 +435,8 @@ func (q *queue) firstFor(c *consumer, a *aftermath) *entry {
 		case e.seq <= c.passed:
 		case expired(e.expires):
 			q.expire(e, a)
+		case e.user != "" && e.user != c.sub.session.User():
+			q.drop(e, a) // it was kept for another user of this session
 		case e.avoid == c || c.sub.selector != nil && !c.sub.selector.match(e.message):
 			c.passed = e.seq
 		default:

@@ -9,7 +9,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/weftws/weft/handler"
 	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/pipe"
 )
 
 func TestQueueByTurns(t *testing.T) {
@@ -186,4 +189,44 @@ func TestRefusedAddsUp(t *testing.T) {
 		synctest.Wait()
 		b.requireEmpty(t)
 	})
+}
+
+// TestNoRoom: what a session has no room for goes to another consumer, and to the first
+// again when it has room.
+func TestNoRoom(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := New(nil)
+		s := serve(t, b, handler.WithQueue(handler.Limits{Messages: 4, Bytes: 1 << 20}))
+		a, z := s.join(""), s.join("")
+		a.subscribe("q", "/queue/a", "auto")
+		server, ok := transport.As[*pipe.Conn](a.peerOf(b).Conn())
+		require.True(t, ok)
+		server.SetFull(true)
+		for i := range 10 {
+			require.NoError(t, b.Publish(t.Context(), "/queue/a", body(fmt.Sprint(i))))
+		}
+		require.Empty(t, a.bodies())
+		st, _ := b.Queue("/queue/a")
+		require.NotZero(t, st.Ready)
+		require.NotZero(t, st.Delivered)
+		rest := st.Ready
+		z.subscribe("q", "/queue/a", "client", "prefetch-count", "2")
+		require.Len(t, z.all(), 2)
+		server.SetFull(false)
+		time.Sleep(2 * maxRetry)
+		require.Len(t, a.all(), 10-2)
+		require.Greater(t, rest, 2)
+		a.leave()
+		z.leave()
+	})
+}
+
+// peerOf is the session of the only one who has subscribed.
+func (c *client) peerOf(b *Broker) *handler.Session {
+	synctest.Wait()
+	for sub := range b.Subscriptions() {
+		return sub.Session
+	}
+	c.t.Fatal("there is no subscription")
+	return nil
 }

@@ -423,7 +423,11 @@ func (t *topic) give(sub *subscription, it *item) {
 	case it.message == nil && (sub.selector != nil || sub.consumer != nil):
 	case sub.selector != nil && !sub.selector.match(it.message):
 	case sub.consumer != nil:
-		sub.consumer.queue.keep(it)
+		user := t.user
+		if it.only != nil {
+			user = ""
+		}
+		sub.consumer.queue.keep(it, user)
 	default:
 		// The session counts what it could not take.
 		_, _ = sub.session.Publish(it.publication, sub.id, "")

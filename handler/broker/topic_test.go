@@ -159,7 +159,20 @@ func TestUsers(t *testing.T) {
 		b.UserChanged(sessions["bob/x"])
 		require.NoError(t, b.PublishToUser(t.Context(), "eve", "/queue/x", body("9")))
 		require.Equal(t, []string{"", "", "9", ""}, got())
-		bob.subscribe("v", "/user/queue/*", "auto")
+		// What waits for a session is for the user that it had.
+		bob.subscribe("v", "/user/queue/y", "client", "prefetch-count", "1")
+		for _, text := range []string{"10", "11"} {
+			require.NoError(t, b.PublishToUser(t.Context(), "eve", "/queue/y", body(text)))
+		}
+		require.NoError(t, b.PublishToSession(t.Context(), sessions["bob/x"], "/queue/y", body("12")))
+		f = bob.frames()[0]
+		require.Equal(t, "10", string(f.Body))
+		sessions["bob/x"].SetUser("ann")
+		bob.settle("ack", "v", f.ID)
+		require.Equal(t, "12", bob.bodies())
+		require.NoError(t, b.PublishToUser(t.Context(), "ann", "/queue/x", body("13")))
+		require.Equal(t, []string{"13", "13", "13", ""}, got())
+		require.EqualValues(t, 1, b.Stats().Dropped)
 		for _, c := range all {
 			c.leave()
 		}
