@@ -525,6 +525,7 @@ const cases = {
         const { ws } = c;
         let turn = Promise.resolve();
         c.client.subscribe(q, (m) => {
+          if (ws.readyState !== WebSocket.OPEN) return; // inflated too late
           const n = (attempts.get(m.body) ?? 0) + 1;
           attempts.set(m.body, n);
           if (n > 1 && m.headers.redelivered !== "true") wrong.push(m.body);
