@@ -34,8 +34,19 @@ type ready struct {
 
 // maxAge is how old a connection may be when a round begins. Some servers end
 // clients that do not answer their pings, as this one does not: the strictest
-// after 35 s.
-const maxAge = 20 * time.Second
+// after 35 s. RabbitMQ, which is not started anew in a hurry, ends those that are
+// silent for a minute.
+const (
+	maxAge       = 20 * time.Second
+	maxBrokerAge = 45 * time.Second
+)
+
+func (r *row) maxAge() time.Duration {
+	if r.broker() {
+		return maxBrokerAge
+	}
+	return maxAge
+}
 
 // scenario is a kind of load. The first column is what rows are compared by; less is
 // better.
@@ -237,8 +248,8 @@ func (b *bench) run(ctx context.Context, p *plan) *Case {
 		c.Rows = append(c.Rows, &RowResult{Row: r.Name, Rounds: make([]Values, len(p.scenario.columns))})
 	}
 	for round := range p.rounds {
-		for i, r := range p.rows {
-			res := c.Rows[i]
+		for _, i := range p.order() {
+			r, res := p.rows[i], c.Rows[i]
 			if res.Error != "" || ctx.Err() != nil {
 				continue
 			}
@@ -259,8 +270,21 @@ func (b *bench) run(ctx context.Context, p *plan) *Case {
 	return c
 }
 
+// order are the rows of a round. Brokers come first: the connections of others would
+// grow old while they start.
+func (p *plan) order() (order []int) {
+	for _, brokers := range []bool{true, false} {
+		for i, r := range p.rows {
+			if r.broker() == brokers {
+				order = append(order, i)
+			}
+		}
+	}
+	return order
+}
+
 func (b *bench) round(ctx context.Context, p *plan, r *row, l **ready, res *RowResult) (err error) {
-	if *l != nil && time.Since((*l).since) > maxAge {
+	if *l != nil && time.Since((*l).since) > r.maxAge() {
 		(*l).stop()
 		*l = nil
 	}
