@@ -3,7 +3,7 @@
 // formats differ, the handlers are the same, and all of them meet in one room.
 //
 // The page shows what passes through its WebSocket. page/client.js is the client for
-// envelopes of JSON from subprotocol/envelope.
+// envelopes of JSON from subprotocol/envelope, page/stomp.js one for STOMP.
 package main
 
 import (

@@ -200,6 +200,18 @@ try {
       assert.equal(await frame(sol, /RECEIPT\nreceipt-id:\/app\/ping/).first().isVisible(), false);
       await shot(sol, "chat-stomp-frames.png");
     },
+    "frames of STOMP are escaped": async () => {
+      const back = await sol.evaluate(async () => {
+        const { decode, encode } = await import("/stomp.js");
+        const odd = { "a:b": "c\\d", "e\nf": "g\rh:", i: "" };
+        const frame = encode("SEND", odd, "{\n\n}");
+        return { frame, twice: decode("MESSAGE\nx:1\nx:2\n\n\0"), ...decode(frame), odd };
+      });
+      assert.equal(back.frame, "SEND\na\\cb:c\\\\d\ne\\nf:g\\rh\\c\ni:\n\n{\n\n}\0");
+      assert.deepEqual(back.headers, back.odd);
+      assert.equal(back.body, "{\n\n}");
+      assert.deepEqual(back.twice.headers, { x: "1" });
+    },
     "mistakes are explained": async () => {
       for (const page of [ann, bob, eve]) {
         await page.bringToFront();
