@@ -15,7 +15,9 @@
 //	err = b.PublishToUser(ctx, "ann", "/queue/news", &subprotocol.Message{Body: news})
 //
 // A Broker may also be the handler of an endpoint by itself. Who may send and subscribe
-// where is decided in front of it, by routes and middleware. Sessions whose sub-protocol has no
+// where is decided in front of it, by routes and middleware. A wildcard may match more than
+// its route lets see: where some topics are not for everybody, refuse patterns that
+// match them, or keep such topics under a prefix of a Broker of its own. Sessions whose sub-protocol has no
 // subscriptions are subscribed by the server: see [Broker.Subscribe].
 //
 // # Options

@@ -48,7 +48,8 @@ type Options struct {
 	MaxDestinations int
 
 	// MaxSubscriptions bounds the subscriptions of all sessions together. 0 means
-	// 1048576. Each takes some 300 bytes, and 500 more with acknowledgements. How many
+	// 1048576. Each takes some 300 bytes, 500 more with acknowledgements, and up to 20 KB
+	// with a wildcard and many segments. How many
 	// one session has is the endpoint's limit: see handler.WithMaxSubscriptions.
 	MaxSubscriptions int
 
@@ -60,7 +61,9 @@ type Options struct {
 
 	// MaxBytes bounds what all queues hold together, and apart from that what the
 	// backlogs of all subscriptions do with what is unsettled, as MaxQueueBytes counts. 0
-	// means 128 MiB. When it is reached queues refuse, and each backlog drops its oldest.
+	// means 128 MiB. When it is reached queues refuse, and a backlog drops its oldest if it
+	// holds more than its share, so that all backlogs hold twice that at most, or one message
+	// each.
 	MaxBytes int64
 
 	// TTL is how long a message waits in a queue, or in a backlog, that does not say so

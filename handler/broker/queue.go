@@ -324,7 +324,10 @@ func (q *queue) keep(it *item, user string) {
 		return
 	}
 	q.push(e)
-	for q.ready.n > b.opts.MaxBacklog || q.ready.n > 0 && (q.bytes > b.opts.MaxQueueBytes || q.held().Load() > b.opts.MaxBytes) {
+	// Who holds no more than others may hold, too, does not pay for those who hold all.
+	share := b.opts.MaxBytes / max(1, b.details.Load())
+	for q.ready.n > b.opts.MaxBacklog || q.ready.n > 0 && q.n > 1 &&
+		(q.bytes > b.opts.MaxQueueBytes || q.bytes > share && q.held().Load() > b.opts.MaxBytes) {
 		old := q.ready.head
 		q.drop(old, &a)
 	}

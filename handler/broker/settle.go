@@ -142,11 +142,16 @@ func (b *Broker) possible(o *op) error {
 }
 
 func (o *op) full() error {
-	return refusal("queue-full", fmt.Sprintf("%s is full", o.to.destination))
+	return refusal("queue-full", fmt.Sprintf("%q is full", o.to.destination))
 }
 
 // do does all of ops, or nothing and reports why.
 func (b *Broker) do(ops []*op) error {
+	if len(ops) > 1 {
+		if err := b.awaitRoom(ops); err != nil {
+			return err
+		}
+	}
 	var a aftermath
 	queues, err := b.lockQueues(ops)
 	if err != nil {
@@ -184,6 +189,30 @@ func (b *Broker) do(ops []*op) error {
 	}
 	b.finish(&a)
 	return err
+}
+
+// awaitRoom waits until the topics of ops have room, as they are published to without
+// waiting once others' parts are done.
+func (b *Broker) awaitRoom(ops []*op) error {
+	for _, o := range ops {
+		table, key := &b.topics, o.to.destination
+		switch o.to.kind {
+		case isTopic:
+		case isUser:
+			table, key = &b.users, userKey(o.to.user, o.to.destination)
+		default:
+			continue
+		}
+		if _, ok := table.get(key); !ok {
+			continue
+		}
+		t, err := b.openInbox(table, key, o.to.user, true)
+		if err != nil {
+			return err
+		}
+		t.unlock()
+	}
+	return nil
 }
 
 // lockQueues finds and locks the queues of ops, in the order of their numbers.

@@ -229,3 +229,30 @@ func TestReentrance(t *testing.T) {
 		require.Equal(t, 2, st.Ready)
 	})
 }
+
+// TestHog: who never acknowledges does not keep those who do from their messages.
+func TestHog(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := New(&Options{MaxBytes: 10_000})
+		s := serve(t, b)
+		hog, a := s.join(""), s.join("")
+		hog.subscribe("t", "/topic/hog", "client")
+		a.subscribe("t", "/topic/a", "client")
+		for i := range 100 {
+			require.NoError(t, b.Publish(t.Context(), "/topic/hog", body(fmt.Sprint(i))))
+		}
+		require.NotZero(t, b.Stats().Dropped)
+		for i := range 10 {
+			require.NoError(t, b.Publish(t.Context(), "/topic/a", body(fmt.Sprint(i))))
+		}
+		fs := a.frames()
+		require.Len(t, fs, 10)
+		a.settle("ack", "t", fs[9].ID)
+		require.Empty(t, a.codes())
+		require.LessOrEqual(t, b.Stats().BacklogBytes, int64(20_000))
+		hog.leave()
+		a.leave()
+		synctest.Wait()
+		b.requireEmpty(t)
+	})
+}
