@@ -131,7 +131,7 @@ func play(t *testing.T, script string) string {
 var (
 	encodeNUL = strings.NewReplacer("\x00", "^@", "\r", "^M")
 	decodeNUL = strings.NewReplacer("^@", "\x00", "^M", "\r")
-	changing  = regexp.MustCompile(`(?m)^session:.*$`)
+	changing  = regexp.MustCompile(`(?m)^(session:|message-id:m).*$`)
 )
 
 func decode(s string) string { return decodeNUL.Replace(s) }
@@ -182,7 +182,7 @@ func (c *talker) heard(name string) string {
 	defer c.mu.Unlock()
 	var out strings.Builder
 	for _, m := range c.got {
-		m = changing.ReplaceAllString(encodeNUL.Replace(m), "session:...")
+		m = changing.ReplaceAllString(encodeNUL.Replace(m), "$1...")
 		for line := range strings.SplitSeq(strings.TrimSuffix(m, "\n"), "\n") {
 			fmt.Fprintf(&out, "%s\n", strings.TrimSuffix(name+"< "+line, " "))
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -56,6 +57,7 @@ func (f *framer) Append(dst []byte, m *subprotocol.Message) ([]byte, transport.M
 		return dst, 0, err
 	}
 	if c == &connected {
+		f.count.Store(numberFrom(m.ID))
 		f.begin(f.binary)
 	}
 	return w.b, typ, nil
@@ -170,8 +172,7 @@ func (f *framer) deliver(w *writer, m *subprotocol.Message) {
 	w.key(messageID)
 	switch {
 	case m.ID == "":
-		w.b = append(w.b, 'm')
-		w.number(f.count.Add(1))
+		w.b = strconv.AppendUint(append(w.b, 'm'), f.count.Add(1), 36)
 	case m.Subscription != "" && (w.version == v10 || w.version == v11 && noID):
 		w.ackID(m)
 	default:

@@ -108,10 +108,7 @@ func (f *framer) neutral(fr *frame, p []byte, typ transport.MessageType) error {
 		return f.blame(fr, p, err)
 	}
 	f.fillHeader(fr, p)
-	s := string(fr.joined)
-	for _, p := range fr.pending {
-		*p.to, s = s[:p.n], s[p.n:]
-	}
+	fr.later.Make()
 	if c == &failed {
 		fr.fillError()
 	}
@@ -192,42 +189,42 @@ func (f *framer) need(fr *frame, p []byte, n name) ([]byte, *subprotocol.Error) 
 // fill sets the fields that the command has, all but the header.
 func (f *framer) fill(fr *frame, p []byte, typ transport.MessageType) *subprotocol.Error {
 	m := &fr.msg
-	fr.later(&m.Receipt, f.value(fr, p, receipt))
+	fr.later.Set(&m.Receipt, f.value(fr, p, receipt))
 	switch fr.command {
 	case &connect, &stomp:
 		m.Receipt = ""
-		fr.joined, fr.pending = fr.joined[:0], fr.pending[:0]
+		fr.later.Reset()
 		return f.fillConnect(fr, p, typ)
 	case &connected:
 		return f.fillConnected(fr, p)
 	case &send:
 		dest, err := f.need(fr, p, destination)
-		f.intern(&m.Destination, dest)
-		f.intern(&m.ContentType, f.value(fr, p, contentType))
-		fr.later(&m.Transaction, f.value(fr, p, transaction))
+		f.seen.Set(&m.Destination, dest)
+		f.seen.Set(&m.ContentType, f.value(fr, p, contentType))
+		fr.later.Set(&m.Transaction, f.value(fr, p, transaction))
 		return err
 	case &subscribe:
 		return f.fillSubscribe(fr, p)
 	case &unsubscribe:
 		return f.fillUnsubscribe(fr, p)
 	case &acked, &nacked:
-		fr.later(&m.Transaction, f.value(fr, p, transaction))
+		fr.later.Set(&m.Transaction, f.value(fr, p, transaction))
 		return f.fillAck(fr, p)
 	case &begin, &commit, &abort:
 		tx, err := f.need(fr, p, transaction)
-		fr.later(&m.Transaction, tx)
+		fr.later.Set(&m.Transaction, tx)
 		return err
 	case &delivered:
 		return f.fillDeliver(fr, p)
 	case &receipted:
 		v, err := f.need(fr, p, receiptID)
-		fr.later(&m.Receipt, v)
+		fr.later.Set(&m.Receipt, v)
 		return err
 	case &failed:
-		f.intern(&m.ContentType, f.value(fr, p, contentType))
-		f.intern(&m.Subscription, f.value(fr, p, subscription))
-		fr.later(&m.Receipt, f.value(fr, p, receiptID))
-		fr.later(&fr.err.Text, f.value(fr, p, message))
+		f.seen.Set(&m.ContentType, f.value(fr, p, contentType))
+		f.seen.Set(&m.Subscription, f.value(fr, p, subscription))
+		fr.later.Set(&m.Receipt, f.value(fr, p, receiptID))
+		fr.later.Set(&fr.err.Text, f.value(fr, p, message))
 	}
 	return nil
 }
@@ -267,7 +264,7 @@ func (f *framer) fillConnected(fr *frame, p []byte) *subprotocol.Error {
 	f.version = v
 	f.begin(f.sub.opts.Binary)
 	fr.msg.Version = v.String()
-	fr.later(&fr.msg.ID, f.value(fr, p, session))
+	fr.later.Set(&fr.msg.ID, f.value(fr, p, session))
 	if v == v10 {
 		return nil
 	}
@@ -302,7 +299,7 @@ func (f *framer) lenient() bool { return f.version == v10 || f.sub.opts.Lenient 
 func (f *framer) internNoID(fr *frame, to *string, dest []byte) {
 	n := len(fr.scratch)
 	fr.scratch = append(append(fr.scratch, noID...), dest...)
-	f.intern(to, fr.scratch[n:])
+	f.seen.Set(to, fr.scratch[n:])
 }
 
 func (f *framer) fillSubscribe(fr *frame, p []byte) *subprotocol.Error {
@@ -311,9 +308,9 @@ func (f *framer) fillSubscribe(fr *frame, p []byte) *subprotocol.Error {
 	if err != nil {
 		return err
 	}
-	f.intern(&m.Destination, dest)
+	f.seen.Set(&m.Destination, dest)
 	if b := f.value(fr, p, id); len(b) > 0 {
-		f.intern(&m.Subscription, b)
+		f.seen.Set(&m.Subscription, b)
 	} else if f.lenient() {
 		f.internNoID(fr, &m.Subscription, dest)
 	} else {
@@ -337,7 +334,7 @@ func (f *framer) fillSubscribe(fr *frame, p []byte) *subprotocol.Error {
 
 func (f *framer) fillUnsubscribe(fr *frame, p []byte) *subprotocol.Error {
 	if b := f.value(fr, p, id); len(b) > 0 {
-		f.intern(&fr.msg.Subscription, b)
+		f.seen.Set(&fr.msg.Subscription, b)
 		return nil
 	}
 	if !f.lenient() {
@@ -365,8 +362,8 @@ func (f *framer) fillAck(fr *frame, p []byte) *subprotocol.Error {
 	if f.version == v11 {
 		sub := f.value(fr, p, subscription)
 		if len(sub) > 0 {
-			fr.later(&m.ID, v)
-			f.intern(&m.Subscription, sub)
+			fr.later.Set(&m.ID, v)
+			f.seen.Set(&m.Subscription, sub)
 			return nil
 		}
 		if !f.lenient() {
@@ -378,9 +375,9 @@ func (f *framer) fillAck(fr *frame, p []byte) *subprotocol.Error {
 	if !ok {
 		return fault("unknown-ack", "the header %q of %s names no message that was delivered here", names[n], fr.command.name)
 	}
-	fr.later(&m.ID, which)
+	fr.later.Set(&m.ID, which)
 	if named {
-		f.intern(&m.Subscription, sub)
+		f.seen.Set(&m.Subscription, sub)
 	} else {
 		f.internNoID(fr, &m.Subscription, sub)
 	}
@@ -394,10 +391,10 @@ func (f *framer) fillDeliver(fr *frame, p []byte) *subprotocol.Error {
 		_, err := f.need(fr, p, destination)
 		return err
 	}
-	f.intern(&m.Destination, dest)
-	f.intern(&m.ContentType, f.value(fr, p, contentType))
+	f.seen.Set(&m.Destination, dest)
+	f.seen.Set(&m.ContentType, f.value(fr, p, contentType))
 	if b := f.value(fr, p, subscription); len(b) > 0 {
-		f.intern(&m.Subscription, b)
+		f.seen.Set(&m.Subscription, b)
 	} else if f.lenient() {
 		f.internNoID(fr, &m.Subscription, dest)
 	} else {
@@ -413,7 +410,7 @@ func (f *framer) fillDeliver(fr *frame, p []byte) *subprotocol.Error {
 		fr.fields[fr.first[messageID]-1].name = other
 		v = f.value(fr, p, ack)
 	}
-	fr.later(&m.ID, v)
+	fr.later.Set(&m.ID, v)
 	return nil
 }
 
@@ -455,52 +452,8 @@ func (f *framer) fillHeader(fr *frame, p []byte) {
 		case fd.escaped:
 			key, v = f.unescaped(fr, key), f.unescaped(fr, v)
 		}
-		f.intern(&h.Name, key)
-		fr.later(&h.Value, v)
+		f.seen.Set(&h.Name, key)
+		fr.later.Set(&h.Value, v)
 	}
 	fr.msg.Header = fr.header
-}
-
-// later has neutral make *to of b. All that comes so is made with one allocation.
-func (fr *frame) later(to *string, b []byte) {
-	if len(b) > 0 {
-		fr.joined = append(fr.joined, b...)
-		fr.pending = append(fr.pending, pending{to, len(b)})
-	}
-}
-
-// The bounds of what one connection interns: 2 KiB.
-const (
-	maxInterned      = 16
-	maxInternedBytes = 128
-)
-
-// interned are strings that are likely to come again. The oldest makes room.
-type interned struct {
-	strings [maxInterned]string
-	next    int
-}
-
-// intern makes *to of b. A string that is too long to be interned is a string of its own
-// too: who keeps the name of a subscription does not keep the rest of the frame with it.
-func (f *framer) intern(to *string, b []byte) {
-	if len(b) == 0 {
-		return
-	}
-	if len(b) > maxInternedBytes {
-		*to = string(b)
-		return
-	}
-	if f.seen == nil {
-		f.seen = new(interned)
-	}
-	for _, s := range f.seen.strings {
-		if s == string(b) {
-			*to = s
-			return
-		}
-	}
-	*to = string(b)
-	f.seen.strings[f.seen.next] = *to
-	f.seen.next = (f.seen.next + 1) % maxInterned
 }

@@ -19,6 +19,9 @@
 // Header, in order. Of a header that stands more than once the first counts.
 // Append writes the fields and leaves out what the Header has under their names.
 //
+// A CONNECT may lack the header host in every version; a client sends one only if its Connect
+// has it in the Header.
+//
 // What breaks the format is a fatal *subprotocol.Error that names the header and the rule, with
 // the receipt of the frame if it asked for one. The codes are malformed, missing-header,
 // bad-header, unknown-command, unknown-ack, not-connected, too-large and version.
@@ -28,7 +31,7 @@
 // server the ID and the Subscription: in 1.2 the header ack, in 1.1 message-id and
 // subscription, in 1.0 message-id. A client's framer puts whatever that is in ID. In 1.2
 // message-id stays in the client's Header. A Deliver without an ID has a message-id
-// that counts, and wants no acknowledgement. A Reply is a MESSAGE; one without a
+// that counts, from where no other session is likely to count, and wants no acknowledgement. A Reply is a MESSAGE; one without a
 // Subscription, as a Deliver without one, has the subscription "reply".
 //
 // A subscription without an id, in 1.0 or with Options.Lenient, is a Subscription that has

@@ -122,12 +122,18 @@ func allMalformed() []malformedInput {
 // exchange.
 func ends(t testing.TB, p *SubProtocol, v version) (client, server *framer) {
 	t.Helper()
+	return endsAs(t, p, v, "")
+}
+
+// endsAs is ends of a session that has a name.
+func endsAs(t testing.TB, p *SubProtocol, v version, session string) (client, server *framer) {
+	t.Helper()
 	client, _ = p.NewFramer("", subprotocol.FramerConfig{Client: true}).(*framer)
 	server, _ = p.NewFramer("", subprotocol.FramerConfig{}).(*framer)
 	wire, typ, err := client.Append(nil, &neutral{Kind: subprotocol.KindConnect, Version: v.String()})
 	require.NoError(t, err)
 	require.NoError(t, server.Decode(transport.Message{Type: typ, Data: wire}, new(list)))
-	wire, typ, err = server.Append(nil, &neutral{Kind: subprotocol.KindConnected})
+	wire, typ, err = server.Append(nil, &neutral{Kind: subprotocol.KindConnected, ID: session})
 	require.NoError(t, err)
 	require.NoError(t, client.Decode(transport.Message{Type: typ, Data: wire}, new(list)))
 	return client, server

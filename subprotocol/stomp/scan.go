@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/subprotocol/internal/intern"
 )
 
 // maxLength bounds content-length where nothing else does, so that sums of it don't
@@ -29,8 +30,7 @@ type frame struct {
 	msg     subprotocol.Message
 	err     subprotocol.Error
 	header  subprotocol.Header // the memory of msg.Header
-	pending []pending
-	joined  []byte
+	later   intern.Batch       // of what is not likely to come again
 	scratch []byte
 }
 
@@ -41,29 +41,24 @@ type field struct {
 	escaped           bool
 }
 
-// pending is a string of msg that is still to be made.
-type pending struct {
-	to *string
-	n  int
-}
-
 // maxKept bounds the memory in bytes that a frame may have grown to and still be lent
 // again.
 const maxKept = 64 << 10
 
 // free gives fr back, unless it is too large to be kept.
 func (f *framer) free(fr *frame) {
-	if cap(fr.buf)+cap(fr.joined)+cap(fr.scratch) > maxKept || cap(fr.fields)+cap(fr.header)+cap(fr.pending) > maxKept/32 {
+	later, joined := fr.later.Cap()
+	if cap(fr.buf)+joined+cap(fr.scratch) > maxKept || cap(fr.fields)+cap(fr.header)+later > maxKept/32 {
 		return
 	}
 	// The handler may have given the message a header of its own, which is not to be
 	// cleared.
 	fr.msg.Header = fr.header
 	fr.msg.Reset()
-	clear(fr.pending)
+	fr.later.Reset()
 	*fr = frame{
 		buf: fr.buf[:0], fields: fr.fields[:0], length: -1, msg: fr.msg, header: fr.header[:0],
-		pending: fr.pending[:0], joined: fr.joined[:0], scratch: fr.scratch[:0],
+		later: fr.later, scratch: fr.scratch[:0],
 	}
 	f.sub.pool.Put(fr)
 }

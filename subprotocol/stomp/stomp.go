@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/subprotocol/internal/intern"
 	"github.com/weftws/weft/transport"
 )
 
@@ -161,15 +162,15 @@ type framer struct {
 	max      int // of a frame; not above 0 if there is none
 
 	// Decode's, and that of an Append of Connected.
-	version version   // 0 until CONNECT or CONNECTED was read
-	binary  bool      // CONNECT came as binary
-	cur     *frame    // the one that is not complete, nil between frames
-	seen    *interned // what Decode has met before; nil before the first
+	version version       // 0 until CONNECT or CONNECTED was read
+	binary  bool          // CONNECT came as binary
+	cur     *frame        // the one that is not complete, nil between frames
+	seen    intern.Recent // what Decode has met before
 
 	// live is the form that holds once CONNECTED was written or read, 0 before.
 	live atomic.Uint32
 
-	// count numbers the MESSAGEs that have no ID.
+	// count numbers the MESSAGEs that have no ID, from where numberFrom says.
 	count atomic.Uint64
 }
 
@@ -187,6 +188,20 @@ func (f *framer) form() form {
 	live := f.live.Load()
 	binary := live&liveBinary != 0 || live == 0 && f.client && f.sub.opts.Binary && !f.textOnly
 	return form{version(live & 0xff), binary, f.textOnly, f.client}
+}
+
+// numberFrom is where the count of a session begins, so that hardly two connections give the
+// same message-id: what a client knows by it is not taken for something else after a reconnect.
+func numberFrom(session string) uint64 {
+	if session == "" {
+		return 0
+	}
+	const offset, prime = 14695981039346656037, 1099511628211 // FNV-1a
+	h := uint64(offset)
+	for i := range len(session) {
+		h = (h ^ uint64(session[i])) * prime
+	}
+	return h >> 24
 }
 
 // begin has the version hold from now on.

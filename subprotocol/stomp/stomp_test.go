@@ -405,3 +405,22 @@ func TestFormAllocatesNothing(t *testing.T) {
 		require.Zero(t, testing.AllocsPerRun(100, func() { _ = f.Form() }))
 	}
 }
+
+// Messages of two connections are two messages: what a client remembers of the first, so as not to
+// work on a message twice, must not hide one of the second.
+func TestMessageIDsDiffer(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, session := range []string{"KFZ3WQ2ZL7OMVPTYI5H6AXJ4DN", "KFZ3WQ2ZL7OMVPTYI5H6AXJ4DO", "B7A5SNYQ3M6UEIXO4RTL2VGHPC"} {
+		client, server := endsAs(t, New(nil), v12, session)
+		for range 100 {
+			wire, typ, err := server.Append(nil, &neutral{Kind: subprotocol.KindDeliver, Subscription: "s", Destination: "/d"})
+			require.NoError(t, err)
+			var got list
+			require.NoError(t, client.Decode(transport.Message{Type: typ, Data: wire}, &got))
+			id := got[0].Header.Get("message-id")
+			require.False(t, seen[id], "%s again", id)
+			seen[id] = true
+		}
+	}
+}
