@@ -31,7 +31,7 @@ type rule struct {
 }
 
 var rules = []rule{
-	{place(`codec|transport/internal/wire`), nil},
+	{place(`codec|transport/internal/wire|subprotocol/internal/[^/]+`), nil},
 	// Only tests import it, so it may be written like one.
 	{place(`transport/internal/enginetest`), []string{"transport", "transport/internal/...", "github.com/stretchr/testify/require"}},
 	{place(`transport/internal/[^/]+`), []string{"transport", "transport/internal/..."}},
@@ -46,8 +46,8 @@ var rules = []rule{
 	}},
 	{place(`transport/gorilla`), []string{"transport", "transport/internal/...", "github.com/gorilla/websocket"}},
 	{place(`transport/[^/]+`), []string{"transport", "transport/internal/..."}},
-	{place(`subprotocol/stomp/.*`), []string{"transport", "subprotocol", "subprotocol/stomp/..."}},
-	{place(`subprotocol/[^/]+`), []string{"transport", "subprotocol", "subprotocol/stomp/..."}},
+	{place(`subprotocol/stomp/.*`), []string{"transport", "subprotocol", "subprotocol/internal/...", "subprotocol/stomp/..."}},
+	{place(`subprotocol/[^/]+`), []string{"transport", "subprotocol", "subprotocol/internal/...", "subprotocol/stomp/..."}},
 	{place(`codec/msgpackcodec`), []string{"codec", "github.com/vmihailenco/msgpack/v5/..."}},
 	{place(`codec/[^/]+`), []string{"codec"}},
 	{place(`handler`), []string{"transport", "subprotocol", "codec"}},

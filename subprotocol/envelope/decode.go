@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/subprotocol/internal/intern"
 )
 
 // maxInterval is the longest heartbeat interval in milliseconds, 24 days: what a
@@ -34,24 +35,18 @@ type envelope struct {
 	scratch []byte // strings without their escapes, bodies without base64
 
 	// What becomes the message.
-	msg     subprotocol.Message
-	err     subprotocol.Error
-	fields  subprotocol.Header // the memory of msg.Header
-	pending []pending
-	joined  []byte
+	msg    subprotocol.Message
+	err    subprotocol.Error
+	fields subprotocol.Header // the memory of msg.Header
+	later  intern.Batch       // of what is not likely to come again
 }
 
 type pair struct{ name, value []byte }
 
-// pending is a string of msg that is still to be made.
-type pending struct {
-	to *string
-	n  int
-}
-
 // reset empties e, and reports whether it is small enough to be kept.
 func (e *envelope) reset() bool {
-	if cap(e.scratch)+cap(e.joined) > maxKept || cap(e.header)+cap(e.fields)+cap(e.pending) > maxKept/32 {
+	later, joined := e.later.Cap()
+	if cap(e.scratch)+joined > maxKept || cap(e.header)+cap(e.fields)+later > maxKept/32 {
 		return false
 	}
 	// The handler may have given the message a header of its own, which is not to
@@ -59,10 +54,9 @@ func (e *envelope) reset() bool {
 	e.msg.Header = e.fields
 	e.msg.Reset()
 	clear(e.header)
-	clear(e.pending)
+	e.later.Reset()
 	*e = envelope{
-		header: e.header[:0], scratch: e.scratch[:0], msg: e.msg, fields: e.fields[:0],
-		pending: e.pending[:0], joined: e.joined[:0],
+		header: e.header[:0], scratch: e.scratch[:0], msg: e.msg, fields: e.fields[:0], later: e.later,
 	}
 	return true
 }
@@ -231,12 +225,12 @@ func (e *envelope) readAck() {
 // come again or to be kept is interned, all other strings are made with one allocation.
 func (f *framer) fill(e *envelope) {
 	m := &e.msg
-	f.intern(&m.Destination, e.strings[fieldDestination])
-	f.intern(&m.ContentType, e.strings[fieldContentType])
-	f.intern(&m.Subscription, e.strings[fieldSubscription])
-	e.later(&m.ID, e.strings[fieldID])
-	e.later(&m.Receipt, e.strings[fieldReceipt])
-	e.later(&m.Transaction, e.strings[fieldTransaction])
+	f.seen.Set(&m.Destination, e.strings[fieldDestination])
+	f.seen.Set(&m.ContentType, e.strings[fieldContentType])
+	f.seen.Set(&m.Subscription, e.strings[fieldSubscription])
+	e.later.Set(&m.ID, e.strings[fieldID])
+	e.later.Set(&m.Receipt, e.strings[fieldReceipt])
+	e.later.Set(&m.Transaction, e.strings[fieldTransaction])
 	m.NeedReply = e.have.has(fieldAnswer)
 	m.Heartbeat.Send = time.Duration(e.send) * time.Millisecond
 	m.Heartbeat.Receive = time.Duration(e.recv) * time.Millisecond
@@ -244,64 +238,17 @@ func (f *framer) fill(e *envelope) {
 	if m.Kind == subprotocol.KindError {
 		m.Error = &e.err
 		e.err.Fatal = e.have.has(fieldFatal)
-		e.later(&e.err.Code, e.strings[fieldCode])
-		e.later(&e.err.Text, e.strings[fieldMessage])
+		e.later.Set(&e.err.Code, e.strings[fieldCode])
+		e.later.Set(&e.err.Text, e.strings[fieldMessage])
 	}
 	e.fields = slices.Grow(e.fields[:0], len(e.header))[:len(e.header)]
 	m.Header = e.fields
 	for i, p := range e.header {
-		f.intern(&m.Header[i].Name, p.name)
-		e.later(&m.Header[i].Value, p.value)
+		f.seen.Set(&m.Header[i].Name, p.name)
+		e.later.Set(&m.Header[i].Value, p.value)
 	}
-	s := string(e.joined)
-	for _, p := range e.pending {
-		*p.to, s = s[:p.n], s[p.n:]
-	}
+	e.later.Make()
 	if m.Error != nil {
 		m.Error.Receipt, m.Error.Subscription = m.Receipt, m.Subscription
 	}
-}
-
-// later has fill make *to of b.
-func (e *envelope) later(to *string, b []byte) {
-	if len(b) > 0 {
-		e.joined = append(e.joined, b...)
-		e.pending = append(e.pending, pending{to, len(b)})
-	}
-}
-
-// The bounds of what one connection interns: 2 KiB.
-const (
-	maxInterned      = 16
-	maxInternedBytes = 128
-)
-
-// interned are strings that are likely to come again. The oldest makes room.
-type interned struct {
-	strings [maxInterned]string
-	next    int
-}
-
-// intern makes *to of b. A string that is too long to be interned is a string of its own
-// too: who keeps the name of a subscription does not keep the rest of the envelope with it.
-func (f *framer) intern(to *string, b []byte) {
-	if len(b) == 0 {
-		return
-	}
-	if len(b) > maxInternedBytes {
-		*to = string(b)
-		return
-	}
-	if f.seen == nil {
-		f.seen = new(interned)
-	}
-	for _, s := range f.seen.strings {
-		if s == string(b) {
-			*to = s
-			return
-		}
-	}
-	*to = string(b)
-	f.seen.strings[f.seen.next] = *to
-	f.seen.next = (f.seen.next + 1) % maxInterned
 }

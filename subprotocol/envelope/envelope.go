@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/subprotocol/internal/intern"
 	"github.com/weftws/weft/transport"
 )
 
@@ -128,7 +129,7 @@ type framer struct {
 	side     side // this end
 	textOnly bool
 
-	seen *interned // what Decode has met before; nil before the first
+	seen intern.Recent // what Decode has met before
 }
 
 // form is all that the encoding depends on besides the SubProtocol.
