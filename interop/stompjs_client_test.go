@@ -72,9 +72,10 @@ func TestInteropStompJSBrowser(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, filepath.Base(from)), data, 0o600))
 	}
-	_, url := serverWith(t, "http", "-static", dir)
 	for _, path := range stompPaths {
 		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			_, url := serverWith(t, "http", "-static", dir)
 			script(t, nil, "node", "js/stompjs_browser.mjs", fmt.Sprintf("%s/stomp.html?%s", url, path[1:]))
 		})
 	}
