@@ -386,7 +386,7 @@ var siteCases = map[string]func(t *testing.T, s site){
 			return // has none
 		}
 		r := s.relayed(t)
-		const beat = 250 * time.Millisecond
+		const beat = 500 * time.Millisecond
 		c, changes := s.watched(t, func(o *client.Options) {
 			o.Heartbeat = subprotocol.Heartbeat{Send: beat, Receive: beat}
 		})
@@ -396,7 +396,7 @@ var siteCases = map[string]func(t *testing.T, s site){
 		select {
 		case ch := <-changes:
 			require.Fail(t, "the connection did not last", "%v: %v", ch.State, ch.Err)
-		case <-time.After(6 * beat):
+		case <-time.After(5 * beat):
 		}
 		r.freeze()
 		require.ErrorIs(t, until(t, changes, client.Waiting).Err, transport.ErrTimeout)
