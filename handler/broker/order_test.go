@@ -101,7 +101,8 @@ func TestSessionsComeAndGo(t *testing.T) {
 		}
 	}
 	b := New(&Options{MaxDeliveries: 3, DeadLetter: "/queue/dead", MaxBacklog: 2, Hooks: Hooks{Subscribed: count(1), Unsubscribed: count(-1)}})
-	s := serve(t, named(b))
+	// A session that overflows is closed, and its client would wait for a receipt.
+	s := serve(t, named(b), handler.WithQueue(handler.Limits{Messages: 1 << 20, Bytes: 1 << 30}))
 	done := make(chan struct{})
 	var publisher, wg sync.WaitGroup
 	destinations := []string{"/topic/0", "/topic/*", "/queue/0", "/queue/1", "/user/queue/0", "/topic/**", "/queue/dead"}
