@@ -101,10 +101,6 @@ func (q queueCase) prepare(ctx context.Context, b *bench, r *row) (*ready, error
 	}}, nil
 }
 
-func stompMessage(format string, args ...any) message {
-	return message{Type: "text", Data: fmt.Appendf(nil, format+"\x00", args...)}
-}
-
 // open connects all, the consumers with their subscription.
 func (l *queueLoad) open(ctx context.Context, q queueCase) (err error) {
 	row := l.server.row

@@ -126,22 +126,24 @@ func weftRows() []*row {
 	return rows
 }
 
+// stompMessage is a frame of STOMP, to which it adds the NUL.
+func stompMessage(format string, args ...any) message {
+	return message{Type: "text", Data: fmt.Appendf(nil, format+"\x00", args...)}
+}
+
 // stompForm is written by hand: its frames are no more than text.
 func stompForm() form {
-	frame := func(format string, args ...any) message {
-		return message{Type: "text", Data: fmt.Appendf(nil, format+"\x00", args...)}
-	}
 	return form{
 		subprotocol: stomp.V12,
 		hello: func(id string) []message {
 			return []message{
-				frame("CONNECT\naccept-version:1.2\nheart-beat:0,0\n\n"),
-				frame("SUBSCRIBE\nid:%s\ndestination:%s\nreceipt:1\n\n", id, topic),
+				stompMessage("CONNECT\naccept-version:1.2\nheart-beat:0,0\n\n"),
+				stompMessage("SUBSCRIBE\nid:%s\ndestination:%s\nreceipt:1\n\n", id, topic),
 			}
 		},
 		ready: "RECEIPT",
 		request: func(body []byte) message {
-			return frame("SEND\ndestination:/echo\ncontent-length:%d\n\n%s", len(body), body)
+			return stompMessage("SEND\ndestination:/echo\ncontent-length:%d\n\n%s", len(body), body)
 		},
 	}
 }
