@@ -55,7 +55,7 @@ func (b *debianBroker) stop(t *testing.T) {
 func (b *debianBroker) kill(t *testing.T) {
 	t.Helper()
 	for _, d := range b.up {
-		_ = syscall.Kill(-d.pid, syscall.SIGKILL)
+		d.signal(-d.pid, syscall.SIGKILL)
 	}
 	b.stop(t)
 }
@@ -98,9 +98,16 @@ func rabbitmq(t *testing.T, id identity) *debianBroker {
 	b.launch = func(t *testing.T) []*daemon {
 		// Erlang would leave its name server behind.
 		names := launch(t, env, "", "epmd", "-address", "127.0.0.1", "-port", epmd)
+		up := false
+		defer func() {
+			if !up {
+				names.stop(t)
+			}
+		}()
 		listening(t, names, "127.0.0.1:"+epmd)
 		server := launch(t, env, "Server startup complete", "/usr/lib/rabbitmq/bin/rabbitmq-server")
 		server.ready(t)
+		up = true
 		return []*daemon{server, names}
 	}
 	b.start(t)
@@ -205,14 +212,23 @@ func (d *daemon) ready(t *testing.T) {
 	}
 }
 
+// signal does nothing once the program has ended: its number may be another's.
+func (d *daemon) signal(pid int, sig syscall.Signal) {
+	select {
+	case <-d.ended:
+	default:
+		_ = syscall.Kill(pid, sig)
+	}
+}
+
 // stop ends the program, and with it all that it has started.
 func (d *daemon) stop(t *testing.T) {
 	t.Helper()
-	_ = syscall.Kill(d.pid, syscall.SIGTERM)
+	d.signal(d.pid, syscall.SIGTERM)
 	select {
 	case <-d.ended:
 	case <-time.After(patience):
-		_ = syscall.Kill(-d.pid, syscall.SIGKILL)
+		d.signal(-d.pid, syscall.SIGKILL)
 		require.Fail(t, d.name+" does not end", "%s", d.out)
 		return
 	}

@@ -63,6 +63,9 @@ func (s site) options() *client.Options {
 }
 
 func (s site) protocol() subprotocol.SubProtocol {
+	if s.version == "1.2" {
+		return stomp.New(nil) // offers all, and this is the newest
+	}
 	return stomp.New(&stomp.Options{Versions: []string{s.version}})
 }
 
