@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/weftws/weft/handler/internal/heartbeat"
 	"github.com/weftws/weft/subprotocol"
 )
 
@@ -23,7 +24,9 @@ type dialogue struct {
 	subscriptions []subscription // ordered by id
 	timer         *time.Timer    // for Connect, then for heartbeats; nil if there is nothing to time
 	rest          *time.Timer    // for a frame that is not complete
-	heartbeat     heartbeat
+	heartbeat     heartbeat.Heartbeat
+	sent          bool   // something went out since the last tick
+	seen          uint64 // of Session.in, by the last tick
 }
 
 // newDialogue returns nil if a sub-protocol of these features has only bodies.

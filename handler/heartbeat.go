@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/weftws/weft/handler/internal/heartbeat"
 	"github.com/weftws/weft/subprotocol"
 	"github.com/weftws/weft/transport"
 )
@@ -16,29 +17,8 @@ var ErrNoConnect = errors.New("handler: no connect in time")
 // than it promised: see WithHeartbeat.
 var ErrNoHeartbeat = errors.New("handler: no heartbeat in time")
 
-// heartbeat is what both sides have agreed on, and what the last tick saw. Nothing
-// is noted when a message comes or goes: who ticks compares counters.
-type heartbeat struct {
-	send, receive time.Duration // 0 for none
-	period        time.Duration // of ticks
-	sent          bool          // something went out since the last tick
-	seq           uint64        // of Session.in
-	sentAt        time.Time     // of the last tick that saw something go out,
-	receivedAt    time.Time     // or come in
-}
-
-// early is how often a heartbeat is sent that is promised every d: timers and networks are
-// late at times, and not every peer tolerates that.
-func early(d time.Duration) time.Duration { return d - d/10 }
-
-// agree is what holds if one side promises a sign of life every offer and the other
-// wants one every want.
-func agree(offer, want time.Duration) time.Duration {
-	if offer <= 0 || want <= 0 {
-		return 0
-	}
-	return max(offer, want)
-}
+// tolerance is for how many intervals a client may be silent.
+const tolerance = 2
 
 // startTimer begins to wait for Connect. It is called with mu held.
 func (s *Session) startTimer() {
@@ -63,38 +43,25 @@ func (s *Session) stopTimers() {
 // startHeartbeat begins with what the client's Connect and the endpoint want. A session
 // without heartbeats keeps no timer.
 func (s *Session) startHeartbeat(client subprotocol.Heartbeat) {
-	own := &s.endpoint.cfg.heartbeat
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := s.dialogue
-	d.heartbeat = heartbeat{send: early(agree(own.Send, client.Receive)), receive: agree(client.Send, own.Receive)}
-	h := &d.heartbeat
-	switch send := h.send / 2; {
-	case h.receive == 0:
-		h.period = send
-	case send == 0:
-		h.period = h.receive
-	default:
-		h.period = min(send, h.receive)
-	}
-	if h.period == 0 {
+	d.heartbeat = heartbeat.Begin(s.endpoint.cfg.heartbeat, client, tolerance, time.Now())
+	period := d.heartbeat.Period
+	switch {
+	case period == 0:
 		if d.timer != nil {
 			d.timer.Stop()
 			d.timer = nil
 		}
-		return
+	case s.phase != phaseOpen:
+	case d.timer == nil:
+		d.seen = s.in.Load() / inSeq
+		d.timer = time.AfterFunc(period, s.tick)
+	default:
+		d.seen = s.in.Load() / inSeq
+		d.timer.Reset(period)
 	}
-	if s.phase != phaseOpen {
-		return
-	}
-	h.seq = s.in.Load() / inSeq
-	h.sentAt = time.Now()
-	h.receivedAt = h.sentAt
-	if d.timer == nil {
-		d.timer = time.AfterFunc(h.period, s.tick)
-		return
-	}
-	d.timer.Reset(h.period)
 }
 
 // tick closes the session of a client that does not connect or has fallen silent,
@@ -107,8 +74,7 @@ func (s *Session) tick() {
 		s.mu.Unlock()
 		return
 	}
-	h := &d.heartbeat
-	if h.period == 0 {
+	if d.heartbeat.Period == 0 {
 		s.mu.Unlock()
 		if s.in.Load()&inBegun == 0 {
 			s.endpoint.counts.connectTimeouts.Add(1)
@@ -116,24 +82,20 @@ func (s *Session) tick() {
 		}
 		return
 	}
-	now := time.Now()
 	// Silence while a handler keeps this side from reading is not the client's.
 	st := s.in.Load()
-	if seq := st / inSeq; seq != h.seq || st&inBusy != 0 {
-		h.seq, h.receivedAt = seq, now
-	}
-	if h.receive > 0 && now.Sub(h.receivedAt) >= 2*h.receive {
+	received := st/inSeq != d.seen || st&inBusy != 0
+	sent := d.sent || s.queued > 0 || s.writing
+	d.seen, d.sent = st/inSeq, false
+	beat, lost := d.heartbeat.Tick(time.Now(), sent, received)
+	if lost {
 		s.mu.Unlock()
 		s.endpoint.counts.heartbeatsMissed.Add(1)
 		s.in.Or(inStopped)
 		_ = s.end(transport.StatusPolicyViolation, "no heartbeat in time", ErrNoHeartbeat, true)
 		return
 	}
-	if h.sent || s.queued > 0 || s.writing {
-		h.sent, h.sentAt = false, now
-	}
-	beat := h.send > 0 && now.Sub(h.sentAt)+2*h.period > h.send
-	d.timer.Reset(h.period)
+	d.timer.Reset(d.heartbeat.Period)
 	s.mu.Unlock()
 	if beat {
 		s.beat()
@@ -149,6 +111,6 @@ func (s *Session) beat() {
 // noteSent is called with mu held when the transport has taken something.
 func (s *Session) noteSent() {
 	if s.dialogue != nil {
-		s.dialogue.heartbeat.sent = true
+		s.dialogue.sent = true
 	}
 }

@@ -50,7 +50,8 @@ var rules = []rule{
 	{place(`subprotocol/[^/]+`), []string{"transport", "subprotocol", "subprotocol/internal/...", "subprotocol/stomp/..."}},
 	{place(`codec/msgpackcodec`), []string{"codec", "github.com/vmihailenco/msgpack/v5/..."}},
 	{place(`codec/[^/]+`), []string{"codec"}},
-	{place(`handler`), []string{"transport", "subprotocol", "codec"}},
+	{place(`handler/internal/[^/]+`), []string{"subprotocol"}},
+	{place(`handler`), []string{"transport", "subprotocol", "codec", "handler/internal/..."}},
 	{place(`handler/handlertest`), []string{"..."}},                                                                                 // the table of stacks names every implementation
 	{place(`handler/broker/brokertest`), []string{"transport", "subprotocol", "handler", "transport/pipe", "subprotocol/envelope"}}, // one stack to run brokers in
 	{place(`handler/.+`), []string{"transport", "subprotocol", "codec", "handler/..."}},

@@ -3,29 +3,10 @@ package client
 import (
 	"time"
 
+	"github.com/weftws/weft/handler/internal/heartbeat"
 	"github.com/weftws/weft/subprotocol"
 	"github.com/weftws/weft/transport"
 )
-
-// heartbeat is what both sides have agreed on, and what the last tick saw.
-type heartbeat struct {
-	send, receive time.Duration // 0 for none
-	period        time.Duration // of ticks
-	timer         *time.Timer   // nil if there is nothing to time
-	sent          bool          // something went out since the last tick
-	seq           uint64        // of link.received
-	sentAt        time.Time     // of the last tick that saw something go out,
-	receivedAt    time.Time     // or come in
-}
-
-// agree is what holds if one side promises a sign of life every offer and the other
-// wants one every want.
-func agree(offer, want time.Duration) time.Duration {
-	if offer <= 0 || want <= 0 {
-		return 0
-	}
-	return max(offer, want)
-}
 
 // tolerance is for how many intervals a server may be silent. There are some that leave
 // one beat out, and then are late: ActiveMQ after each frame that it sends.
@@ -36,29 +17,18 @@ func (l *link) startHeartbeat(server subprotocol.Heartbeat) {
 	if !l.features.Heartbeats {
 		return
 	}
-	h := &l.beat
-	h.send, h.receive = agree(l.offer.Send, server.Receive), agree(server.Send, l.offer.Receive)
-	switch send := h.send / 2; {
-	case h.receive == 0:
-		h.period = send
-	case send == 0:
-		h.period = h.receive
-	default:
-		h.period = min(send, h.receive)
-	}
-	if h.period == 0 {
+	l.beat = heartbeat.Begin(l.offer, server, tolerance, time.Now())
+	if l.beat.Period == 0 {
 		return
 	}
-	h.seq = l.received.Load()
-	h.sentAt = time.Now()
-	h.receivedAt = h.sentAt
-	h.timer = time.AfterFunc(h.period, l.tick)
+	l.seen = l.received.Load()
+	l.timer = time.AfterFunc(l.beat.Period, l.tick)
 }
 
 // stopHeartbeat is called with Client.mu held.
 func (l *link) stopHeartbeat() {
-	if l.beat.timer != nil {
-		l.beat.timer.Stop()
+	if l.timer != nil {
+		l.timer.Stop()
 	}
 }
 
@@ -71,22 +41,17 @@ func (l *link) tick() {
 		c.mu.Unlock()
 		return
 	}
-	h := &l.beat
-	now := time.Now()
 	// Silence while this side does not read is not the server's.
-	if seq := l.received.Load(); seq != h.seq || l.reading.Load() || l.paused.Load() {
-		h.seq, h.receivedAt = seq, now
-	}
-	if h.receive > 0 && now.Sub(h.receivedAt) >= tolerance*h.receive {
+	seq := l.received.Load()
+	received := seq != l.seen || l.reading.Load() || l.paused.Load()
+	beat, lost := l.beat.Tick(time.Now(), l.sent, received)
+	l.seen, l.sent = seq, false
+	if lost {
 		c.mu.Unlock()
 		l.end(transport.StatusPolicyViolation, "no heartbeat in time", errNoHeartbeat)
 		return
 	}
-	if h.sent {
-		h.sent, h.sentAt = false, now
-	}
-	beat := h.send > 0 && now.Sub(h.sentAt)+2*h.period > h.send
-	h.timer.Reset(h.period)
+	l.timer.Reset(l.beat.Period)
 	c.mu.Unlock()
 	if beat {
 		l.sendHeartbeat()

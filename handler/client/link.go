@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/weftws/weft/handler/internal/heartbeat"
 	"github.com/weftws/weft/subprotocol"
 	"github.com/weftws/weft/transport"
 )
@@ -39,7 +40,10 @@ type link struct {
 	first    []*entry // what goes before the client's queue
 	full     bool     // Conn.Write had no room
 	writable bool     // Writable came while somebody wrote
-	beat     heartbeat
+	beat     heartbeat.Heartbeat
+	timer    *time.Timer // of beat, nil if there is nothing to time
+	sent     bool        // something went out since the last tick
+	seen     uint64      // of received, by the last tick
 }
 
 // receiver and sink keep what a transport and a framer call out of link's methods.

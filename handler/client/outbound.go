@@ -172,7 +172,7 @@ func (e *entry) unsent() {
 // held.
 func (c *Client) wrote(l *link, n int, full bool) {
 	if n > 0 {
-		l.beat.sent = true
+		l.sent = true
 	}
 	l.full = full && !l.writable
 }
