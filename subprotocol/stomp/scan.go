@@ -76,7 +76,7 @@ func (f *framer) scan(fr *frame, p []byte) (int, *subprotocol.Error) {
 				return 0, f.cut(fr, p)
 			}
 			fr.pos = len(p)
-			if len(p)-fr.line > f.sub.opts.MaxLine+1 { // with a carriage return
+			if len(p)-fr.line > f.maxLine+1 { // with a carriage return
 				return 0, f.longLine(fr, p)
 			}
 			return 0, f.checkSize(fr, p, len(p))
@@ -119,7 +119,7 @@ func (f *framer) scan(fr *frame, p []byte) (int, *subprotocol.Error) {
 func (f *framer) addLine(fr *frame, p []byte, start, end int) *subprotocol.Error {
 	line := p[start:end]
 	switch {
-	case len(line) > f.sub.opts.MaxLine:
+	case len(line) > f.maxLine:
 		return f.longLine(fr, p)
 	case bytes.IndexByte(line, 0) >= 0:
 		return f.cut(fr, p)
@@ -143,8 +143,8 @@ func (f *framer) addLine(fr *frame, p []byte, start, end int) *subprotocol.Error
 		fr.body = fr.line
 		return f.measure(fr, p)
 	}
-	if len(fr.fields) == f.sub.opts.MaxHeaders {
-		return f.blame(fr, p, tooLarge("%s has more than %d headers", fr.command.name, f.sub.opts.MaxHeaders))
+	if len(fr.fields) == f.maxHeaders {
+		return f.blame(fr, p, tooLarge("%s has more than %d headers", fr.command.name, f.maxHeaders))
 	}
 	colon := bytes.IndexByte(line, ':')
 	switch {
@@ -208,7 +208,7 @@ func (f *framer) checkSize(fr *frame, p []byte, n int) *subprotocol.Error {
 }
 
 func (f *framer) longLine(fr *frame, p []byte) *subprotocol.Error {
-	return f.blame(fr, p, tooLarge("a line has more than %d bytes", f.sub.opts.MaxLine))
+	return f.blame(fr, p, tooLarge("a line has more than %d bytes", f.maxLine))
 }
 
 func (f *framer) cut(fr *frame, p []byte) *subprotocol.Error {

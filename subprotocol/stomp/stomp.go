@@ -27,7 +27,10 @@ const (
 )
 
 // Options say how a SubProtocol behaves. The zero value is the default. All limits
-// are about what comes in.
+// are about what comes in to a server. Those of a client are twice as large and leave room
+// for what MESSAGE says besides: it has more headers than the SEND that it was, and escapes
+// that another version did without. With a server's limits a client could be ended by what
+// another one has sent.
 type Options struct {
 	// Versions are those that are spoken, of "1.0", "1.1" and "1.2". nil, the default,
 	// means all of them. A server chooses the newest that the client has too.
@@ -37,7 +40,7 @@ type Options struct {
 	Server string
 
 	// MaxFrame bounds the bytes of one frame, from its command to its NUL, where the
-	// endpoint sets no limit of its own. The default is 64 KiB. A session holds as much of a
+	// endpoint, or the client, sets no limit of its own. The default is 64 KiB. A session holds as much of a
 	// frame that is not complete. A larger frame, and a content-length that
 	// announces one, ends the connection with status 1009.
 	MaxFrame int
@@ -149,17 +152,42 @@ func (s *SubProtocol) Names() []string {
 // one without a limit (a negative cfg.MaxFrame) still ends at 1 GiB.
 func (s *SubProtocol) NewFramer(_ string, cfg subprotocol.FramerConfig) subprotocol.Framer {
 	f := &framer{sub: s, client: cfg.Client, textOnly: cfg.TextOnly, max: cfg.MaxFrame}
-	if f.max == 0 {
+	f.maxLine, f.maxHeaders = s.opts.MaxLine, s.opts.MaxHeaders
+	if f.client {
+		f.maxLine, f.maxHeaders = double(f.maxLine, headLine), double(f.maxHeaders, headFields)
+	}
+	switch {
+	case f.max != 0:
+	case f.client:
+		f.max = double(s.opts.MaxFrame, 2*f.maxLine)
+	default:
 		f.max = s.opts.MaxFrame
 	}
 	return f
+}
+
+// What MESSAGE has more than its SEND: subscription, message-id, ack and what a broker
+// says about deliveries, and in a line of ack more than the subscription's id.
+const (
+	headFields = 16
+	headLine   = 1 << 10
+)
+
+// double is twice n, and more, if n bounds anything at all.
+func double(n, more int) int {
+	if n >= maxLength/2 {
+		return n
+	}
+	return 2*n + more
 }
 
 type framer struct {
 	sub      *SubProtocol
 	client   bool
 	textOnly bool
-	max      int // of a frame; not above 0 if there is none
+
+	// The limits of a frame. max is not above 0 if there is none.
+	max, maxLine, maxHeaders int
 
 	// Decode's, and that of an Append of Connected.
 	version version       // 0 until CONNECT or CONNECTED was read

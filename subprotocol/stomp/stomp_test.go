@@ -424,3 +424,48 @@ func TestMessageIDsDiffer(t *testing.T) {
 		}
 	}
 }
+
+// What a server takes from one client must not end another one.
+func TestClientTakesWhatServerTook(t *testing.T) {
+	t.Parallel()
+	const most = 64 << 10
+	fill := func(frame, with string) string {
+		return strings.Replace(frame, "@", strings.Repeat(with, (most-len(frame))/len(with)), 1)
+	}
+	line := strings.Repeat(":", 8<<10-2)
+	many := "SEND\ndestination:/queue/a\n"
+	for i := range 63 {
+		many += fmt.Sprintf("h%d:x\n", i)
+	}
+	long := "SEND\ndestination:/queue/a\n"
+	for i := range 7 {
+		long += fmt.Sprintf("%d:%s\n", i, line)
+	}
+	for name, frame := range map[string]string{
+		"headers": many + "\nx\x00",
+		"escapes": fill(long+"\n@\x00", "x"),
+		"body":    fill("SEND\ndestination:/queue/a\n\n@\x00", "x"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, sender := ends(t, New(nil), v10)
+			client, receiver := ends(t, New(nil), v12)
+			var sent, got list
+			require.NoError(t, sender.Decode(text(frame), &sent))
+			require.Len(t, sent, 1)
+			m := sent[0]
+			m.Kind = subprotocol.KindDeliver
+			m.Subscription, m.ID = strings.Repeat(":", 4<<10-2), strings.Repeat("9", 20)
+			m.Header = append(subprotocol.Header{
+				{Name: "redelivered", Value: "true"}, {Name: "delivery-count", Value: "20"}, {Name: "dead-reason", Value: "refused"},
+				{Name: "dead-destination", Value: strings.Repeat(":", 1024)}, {Name: "dead-deliveries", Value: "20"},
+			}, m.Header...)
+			b, typ, err := receiver.Append(nil, m)
+			require.NoError(t, err)
+			require.NoError(t, client.Decode(transport.Message{Type: typ, Data: b}, &got))
+			require.Len(t, got, 1)
+			require.Equal(t, m.Body, got[0].Body)
+			require.NoError(t, client.Decode(transport.Message{Type: typ, Data: b[:len(b)-1]}, &got), "and in two pieces")
+		})
+	}
+}
