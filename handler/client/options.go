@@ -77,6 +77,8 @@ type Options struct {
 
 	// MaxFrame bounds one frame that the server sends, in bytes; 0 means the
 	// sub-protocol's default, a negative value that the transport's bound is enough.
+	// A delivery is larger than what another client has sent: with the bound that the server
+	// has for that, or with such a one of the transport, others could end this client.
 	MaxFrame int
 
 	// Codecs are for Encode and Decode, chosen by content type; the first where a
