@@ -43,7 +43,7 @@ bench: ## run the benchmarks over the stack table (BENCH=regexp BENCHTIME=1s)
 compare: ## measure the server's CPU time against loops written by hand (minutes)
 	go test -run '^$$' -bench '^BenchmarkCost(Echo|Fanout)' -benchtime 1x -timeout 30m ./benchmarks/
 
-interop: ## run the tests against npm's ws and msgpack, Python's, and Chromium
+interop: ## run the tests against others' clients, brokers and Chromium
 	.ci/interop
 
 ci: ## run all that CI runs

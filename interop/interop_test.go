@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 func foreign(t *testing.T) {
 	t.Helper()
 	if os.Getenv("WEFT_INTEROP") != "1" {
-		t.Skip("set WEFT_INTEROP=1 to run against npm's ws and @msgpack/msgpack, python3-websockets, python3-msgpack and Chromium; `make interop` installs them first")
+		t.Skip("set WEFT_INTEROP=1 to run against software that others wrote: npm's packages in interop/package.json and Debian's in .ci/interop, RabbitMQ, ActiveMQ and Chromium among them; `make interop` installs them first")
 	}
 }
 
