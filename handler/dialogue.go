@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -115,9 +116,11 @@ func (s *Session) ends(m *subprotocol.Message) {
 	}
 }
 
-// quoted is name, or its beginning, as it stands in the text of an error.
+// quoted is name, or its beginning, as it stands in the text of an error. STOMP's subscriptions
+// without an id have the name of their destination behind a NUL, which no client knows.
 func quoted(name string) string {
 	const most = 64
+	name = strings.TrimPrefix(name, "\x00")
 	if len(name) > most {
 		name = name[:most] + "..."
 	}
