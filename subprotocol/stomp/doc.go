@@ -30,12 +30,17 @@
 // A Deliver with an ID may be acknowledged. What the client names in its ACK tells the
 // server the ID and the Subscription: in 1.2 the header ack, in 1.1 message-id and
 // subscription, in 1.0 message-id. A client's framer puts whatever that is in ID. In 1.2
-// message-id stays in the client's Header. A Deliver without an ID has a message-id
-// that counts, from where no other session is likely to count, and wants no acknowledgement. A Reply is a MESSAGE; one without a
-// Subscription, as a Deliver without one, has the subscription "reply".
+// message-id stays in the client's Header. A Deliver without an ID wants no
+// acknowledgement; its message-id counts, from a number that hardly another session has. A
+// Reply is a MESSAGE; one without a Subscription, as a Deliver without one, has the
+// subscription "reply".
 //
 // A subscription without an id, in 1.0 or with Options.Lenient, is a Subscription that has
 // a NUL and then the destination. No id can have a NUL. Its MESSAGEs have no subscription.
+//
+// A RECEIPT says that what the frame asked for is done. Within a transaction that is when its
+// COMMIT is: who waits for the RECEIPT of a SEND before that waits for ever. After an ABORT
+// the frames before it get none.
 //
 // An ERROR has the text in its header message and both code and text in its body; that of
 // another server has the code "error" and keeps its body. Each ends the connection.
