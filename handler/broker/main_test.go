@@ -3,6 +3,8 @@ package broker
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -46,13 +48,16 @@ func named(next handler.Handler) handler.Handler {
 
 // client records what it gets.
 type client struct {
-	t    testing.TB
-	conn transport.Conn
-	gone chan struct{}
+	t         testing.TB
+	conn      transport.Conn
+	gone      chan struct{}
+	overflows bool // its session may be ended because too much is queued for it
 
-	mu   sync.Mutex
-	more sync.Cond
-	got  []string
+	mu    sync.Mutex
+	more  sync.Cond
+	got   []string
+	over  bool
+	cause error // why it is over
 }
 
 func (s *server) dial() *client {
@@ -84,19 +89,37 @@ func (c *client) Receive(m transport.Message) {
 
 func (c *client) Writable() {}
 
-func (c *client) Closed(error) { close(c.gone) }
+func (c *client) Closed(err error) {
+	c.mu.Lock()
+	c.over, c.cause = true, err
+	c.mu.Unlock()
+	c.more.Broadcast()
+	close(c.gone)
+}
+
+// lost fails because the connection is over, unless that is as it may be.
+func (c *client) lost(what string) {
+	if !c.overflows || transport.CloseStatus(c.cause) != transport.StatusPolicyViolation {
+		c.t.Fatalf("%s: the connection is over: %v", what, c.cause)
+	}
+}
 
 // say sends frames, with ' for ".
 func (c *client) say(frames ...string) {
 	for _, f := range frames {
 		n, err := c.conn.Write([]transport.Message{{Type: transport.MessageText, Data: []byte(strings.ReplaceAll(f, "'", `"`))}})
-		if n != 1 || err != nil {
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			<-c.gone
+			c.lost(f)
+		case n != 1 || err != nil:
 			c.t.Errorf("%s: %d %v", f, n, err)
 		}
 	}
 }
 
-// wait returns what has come up to a frame with that text, and forgets it.
+// wait returns what has come up to a frame with that text, and forgets it. It fails if the
+// connection ends before.
 func (c *client) wait(text string) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -107,6 +130,10 @@ func (c *client) wait(text string) []string {
 				c.got = append([]string(nil), c.got[i+1:]...)
 				return got
 			}
+		}
+		if c.over {
+			c.lost(text)
+			return nil
 		}
 		c.more.Wait()
 	}

@@ -87,7 +87,7 @@ func TestOrder(t *testing.T) {
 }
 
 // TestSessionsComeAndGo has sessions subscribe, publish, acknowledge, unsubscribe and break off
-// at once, while the server publishes.
+// at once, while the server publishes; some are ended because they are too slow for that.
 func TestSessionsComeAndGo(t *testing.T) {
 	t.Parallel()
 	const workers, rounds = 8, 40
@@ -101,8 +101,7 @@ func TestSessionsComeAndGo(t *testing.T) {
 		}
 	}
 	b := New(&Options{MaxDeliveries: 3, DeadLetter: "/queue/dead", MaxBacklog: 2, Hooks: Hooks{Subscribed: count(1), Unsubscribed: count(-1)}})
-	// A session that overflows is closed, and its client would wait for a receipt.
-	s := serve(t, named(b), handler.WithQueue(handler.Limits{Messages: 1 << 20, Bytes: 1 << 30}))
+	s := serve(t, named(b))
 	done := make(chan struct{})
 	var publisher, wg sync.WaitGroup
 	destinations := []string{"/topic/0", "/topic/*", "/queue/0", "/queue/1", "/user/queue/0", "/topic/**", "/queue/dead"}
@@ -126,6 +125,7 @@ func TestSessionsComeAndGo(t *testing.T) {
 		wg.Go(func() {
 			for i := range rounds {
 				c := s.join(fmt.Sprint(w % 3))
+				c.overflows = true // the publisher does not wait for it
 				for n := range 5 {
 					mode := []string{"auto", "client", "client-individual"}[(w+i+n)%3]
 					c.say(fmt.Sprintf(`{'type':'subscribe','subscription':'%d','ack':'%s','destination':'%s'}`, n, mode, destinations[(w+i+n)%len(destinations)]))
