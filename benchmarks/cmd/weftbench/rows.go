@@ -184,7 +184,7 @@ func envelopeSize(f form) int {
 	case envelope.NewMsgpack(nil).Names()[0]:
 		sp = envelope.NewMsgpack(nil)
 	case stomp.V12:
-		return len("MESSAGE\nsubscription:1\nmessage-id:m1\ndestination:" + topic + "\ncontent-length:128\n\n\x00")
+		return len("MESSAGE\nsubscription:1\nmessage-id:mbwurq6r2\ndestination:" + topic + "\ncontent-length:128\n\n\x00")
 	default:
 		return 0
 	}
