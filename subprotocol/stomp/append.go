@@ -193,8 +193,11 @@ func (f *framer) failed(w *writer, m *subprotocol.Message) []byte {
 		w.fail("an ERROR without Message.Error can't be written")
 		return nil
 	}
-	code := cmp.Or(e.Code, "error")
-	w.field(message, oneLine(e.Text))
+	code, text := cmp.Or(e.Code, "error"), oneLine(e.Text)
+	if w.version == 0 {
+		text = slashed(text)
+	}
+	w.field(message, text)
 	w.optional(receiptID, cmp.Or(m.Receipt, e.Receipt))
 	if sub := cmp.Or(m.Subscription, e.Subscription); sub != "" && sub[0] != noID[0] {
 		w.field(subscription, sub)

@@ -424,7 +424,7 @@ func (fr *frame) fillError() {
 	e.Text = oneLine(e.Text)
 	code, text, found := strings.Cut(string(m.Body), ": ")
 	if found && code != "" && !strings.ContainsAny(code, " \n\r\t") && utf8.Valid(m.Body) &&
-		strings.Trim(oneLine(text), padding) == strings.Trim(e.Text, padding) {
+		strings.Trim(slashed(oneLine(text)), padding) == strings.Trim(slashed(e.Text), padding) {
 		e.Code, e.Text = code, text
 		m.Body = nil
 	} else {

@@ -43,7 +43,9 @@
 // the frames before it get none.
 //
 // An ERROR has the text in its header message and both code and text in its body; that of
-// another server has the code "error" and keeps its body. Each ends the connection.
+// another server has the code "error" and keeps its body. Each ends the connection. In the header
+// message of one that comes before CONNECTED a backslash is written as a slash, because clients
+// don't agree on whether escapes count there.
 //
 // Version 1.0 has no escapes: a line break in a header, or a colon in its name, is an error of
 // Append there, and padding around a value is lost. Nor do CONNECT and CONNECTED have any, in

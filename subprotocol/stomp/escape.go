@@ -76,6 +76,10 @@ func oneLine(s string) string {
 	}, s)
 }
 
+// slashed is s without backslashes, for what is read by somebody who may or may not know
+// escapes: before the version is agreed, in an ERROR.
+func slashed(s string) string { return strings.ReplaceAll(s, `\`, "/") }
+
 // writer writes the headers of one frame. The first error stays.
 type writer struct {
 	b       []byte

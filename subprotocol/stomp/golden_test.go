@@ -110,7 +110,7 @@ func exchanges() []exchange {
 		{"refused", "A session does not begin; nothing is escaped yet.", all, nil, func(v version) []step {
 			return []step{
 				sent(neutral{Kind: subprotocol.KindConnect, Version: v.String(), Header: fields("login", "guest", "passcode", "stale")}),
-				answered(neutral{Kind: subprotocol.KindError, Error: &subprotocol.Error{Code: "refused", Text: "the passcode is: stale", Fatal: true}}),
+				answered(neutral{Kind: subprotocol.KindError, Error: &subprotocol.Error{Code: "refused", Text: `the passcode of DOMAIN\guest is: stale`, Fatal: true}}),
 			}
 		}},
 		{"send", "Messages are sent, with bodies of all sorts.", all, nil, after(
