@@ -10,7 +10,7 @@ import (
 
 // conn is one WebSocket connection.
 type conn struct {
-	duplex.Conn
+	duplex.WebSocket
 	dec parser // the reader's; windows.sent is Write's
 }
 

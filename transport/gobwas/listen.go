@@ -7,16 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gobwas/ws"
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/internal/accept"
 	"github.com/weftws/weft/transport/internal/upgrade"
 	"github.com/weftws/weft/transport/internal/wire"
 )
@@ -25,40 +26,7 @@ import (
 // net/http and without copying the request. With Options.TLS it speaks TLS on them.
 // A temporary failure of Accept, such as too many open files, is waited out.
 func (t *Transport) Serve(ctx context.Context, ln net.Listener, a transport.Acceptor) error {
-	defer ln.Close()
-	stop := context.AfterFunc(ctx, func() { ln.Close() })
-	defer stop()
-	var handshakes sync.WaitGroup
-	defer handshakes.Wait()
-	var delay time.Duration
-	for {
-		nc, err := ln.Accept()
-		switch {
-		case err == nil:
-			delay = 0
-			handshakes.Go(func() { t.serveConn(ctx, nc, a) })
-		case ctx.Err() != nil:
-			return nil
-		case isTemporary(err):
-			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
-			select {
-			case <-time.After(delay):
-			case <-ctx.Done():
-			}
-		default:
-			return fmt.Errorf("gobwas: accept: %w", err)
-		}
-	}
-}
-
-// isTemporary reports what net/http waits out too; the method has no successor for
-// errors of Accept.
-func isTemporary(err error) bool {
-	ne, ok := errors.AsType[interface {
-		error
-		Temporary() bool
-	}](err)
-	return ok && ne.Temporary()
+	return accept.Loop(ctx, t.Name(), ln, math.MaxInt, func(nc net.Conn) { t.serveConn(ctx, nc, a) })
 }
 
 // serveConn does the handshake of one connection, on a goroutine of its own: the
@@ -67,7 +35,7 @@ func (t *Transport) serveConn(ctx context.Context, nc net.Conn, a transport.Acce
 	ctx, cancel := context.WithTimeout(ctx, t.limits.HandshakeTimeout)
 	defer cancel()
 	opened := false
-	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(wire.Past) })
 	raw := nc
 	defer func() {
 		if !opened {
@@ -91,7 +59,10 @@ func (t *Transport) serveConn(ctx context.Context, nc net.Conn, a transport.Acce
 	request, early, err := readHeader(nc, t.limits.MaxHeaderBytes)
 	defer wire.PutPiece(request)
 	if err == nil {
-		u.watch = func() func() { return watch(nc, cancel, &early) }
+		u.watch = func() func() {
+			ahead := accept.Watch(nc, cancel)
+			return func() { early = append(early, ahead()...) }
+		}
 		err = u.run(request[:len(request)-len(early)])
 	}
 	if err != nil {
@@ -231,26 +202,6 @@ func (u *handshake) accept() (ws.HandshakeHeader, error) {
 		return nil, nil
 	}
 	return ws.HandshakeHeaderString(header), nil
-}
-
-// watch calls gone when the client goes away, until stop is called: like net/http it
-// reads one byte ahead. A byte that came is put behind early.
-func watch(nc net.Conn, gone func(), early *[]byte) (stop func()) {
-	var ahead [1]byte
-	n, done := 0, make(chan struct{})
-	go func() {
-		defer close(done)
-		var err error
-		if n, err = nc.Read(ahead[:]); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-			gone()
-		}
-	}()
-	return func() {
-		_ = nc.SetReadDeadline(time.Unix(1, 0))
-		<-done
-		_ = nc.SetReadDeadline(time.Time{})
-		*early = append(*early, ahead[:n]...)
-	}
 }
 
 // checkLines refuses what ws.Upgrader lets pass and net/http does not: fields that

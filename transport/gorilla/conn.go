@@ -10,7 +10,7 @@ import (
 // conn is one WebSocket connection, which reads through gorilla and lets gorilla encode
 // messages into memory.
 type conn struct {
-	duplex.Conn
+	duplex.WebSocket
 	ws    *websocket.Conn
 	level *Compression // nil: no compression on this connection
 	limit int          // of a message

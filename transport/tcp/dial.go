@@ -27,7 +27,7 @@ func (t *Transport) Dial(ctx context.Context, rawURL string, cfg *transport.Dial
 	if err != nil {
 		return nil, fmt.Errorf("tcp: dial: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, t.opts.HandshakeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, t.limits.HandshakeTimeout)
 	defer cancel()
 	nc, err := to.connect(ctx, cfg.TLS)
 	if err != nil {

@@ -25,11 +25,7 @@ func TestKeepAlive(t *testing.T) {
 		client := newRecorder()
 		c := dial(t, New(opts), url, client)
 		for _, c := range []transport.Conn{c, wait(t, opened)} {
-			socket := c.(*conn).socket
-			if sh, ok := socket.(*wire.Shim); ok {
-				socket = sh.Conn
-			}
-			rc, err := socket.(*net.TCPConn).SyscallConn()
+			rc, err := wire.Socket(c.(*conn).Stream.Conn()).(*net.TCPConn).SyscallConn()
 			require.NoError(t, err)
 			for option, want := range map[[2]int]int{
 				{syscall.SOL_SOCKET, syscall.SO_KEEPALIVE}:   1,

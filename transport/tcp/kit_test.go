@@ -11,14 +11,6 @@ import (
 
 var kitFeatures = transporttest.Features{Text: true, Binary: true, Yield: true, Pause: true, Stall: true}
 
-// cut ends the connection as a failing network does, once what was taken has left.
-func (c *conn) cut() {
-	c.mu.Lock()
-	c.awaitSettled()
-	c.mu.Unlock()
-	c.drop()
-}
-
 // kitFactory makes servers of one kind for the kit.
 func kitFactory(kind string) transporttest.Factory {
 	return func(s transporttest.Setup) (*transporttest.Server, error) {
@@ -36,7 +28,7 @@ func kitFactory(kind string) transporttest.Factory {
 			URL:        url,
 			DialConfig: transport.DialConfig{TLS: enginetest.ClientTLS},
 			Stop:       func() { cancel(); <-done },
-			Cut:        func(c transport.Conn) { c.(*conn).cut() },
+			Cut:        func(c transport.Conn) { c.(*conn).Cut() },
 		}, nil
 	}
 }

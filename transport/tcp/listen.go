@@ -3,15 +3,11 @@ package tcp
 import (
 	"context"
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"sync"
-	"time"
 
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/internal/accept"
 	"github.com/weftws/weft/transport/internal/wire"
 )
 
@@ -19,52 +15,7 @@ import (
 // Options.TLS says so or ln makes them so. A temporary failure of Accept, such as too
 // many open files, is waited out.
 func (t *Transport) Serve(ctx context.Context, ln net.Listener, a transport.Acceptor) error {
-	defer ln.Close()
-	stop := context.AfterFunc(ctx, func() { ln.Close() })
-	defer stop()
-	var handshakes sync.WaitGroup
-	defer handshakes.Wait()
-	room := make(chan struct{}, t.opts.MaxHandshakes)
-	var delay time.Duration
-	for {
-		select {
-		case room <- struct{}{}:
-		case <-ctx.Done():
-			return nil
-		}
-		nc, err := ln.Accept()
-		if err == nil {
-			delay = 0
-			handshakes.Go(func() {
-				defer func() { <-room }()
-				t.serveConn(ctx, nc, a)
-			})
-			continue
-		}
-		<-room
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case isTemporary(err):
-			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
-			select {
-			case <-time.After(delay):
-			case <-ctx.Done():
-			}
-		default:
-			return fmt.Errorf("tcp: accept: %w", err)
-		}
-	}
-}
-
-// isTemporary reports what net/http waits out too; the method has no successor for
-// errors of Accept.
-func isTemporary(err error) bool {
-	ne, ok := errors.AsType[interface {
-		error
-		Temporary() bool
-	}](err)
-	return ok && ne.Temporary()
+	return accept.Loop(ctx, t.Name(), ln, t.opts.MaxHandshakes, func(nc net.Conn) { t.serveConn(ctx, nc, a) })
 }
 
 // noHeader is the header of every handshake.
@@ -73,13 +24,12 @@ var noHeader = http.Header{}
 // serveConn shows a new connection to a and opens it, on a goroutine of its own: the
 // reader that follows begins with a fresh stack.
 func (t *Transport) serveConn(ctx context.Context, nc net.Conn, a transport.Acceptor) {
-	ctx, cancel := context.WithTimeout(ctx, t.opts.HandshakeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, t.limits.HandshakeTimeout)
 	defer cancel()
 	opened := false
-	socket := nc // closing TLS might wait
 	defer func() {
 		if !opened {
-			socket.Close()
+			wire.Socket(nc).Close() // TLS might wait
 		}
 	}()
 
@@ -89,10 +39,7 @@ func (t *Transport) serveConn(ctx context.Context, nc net.Conn, a transport.Acce
 		Transport: t.Name(), RemoteAddr: nc.RemoteAddr(), LocalAddr: nc.LocalAddr(), Header: noHeader, Context: present,
 	}
 	tc, ok := nc.(*tls.Conn)
-	switch {
-	case ok:
-		socket = tc.NetConn()
-	case t.opts.TLS != nil:
+	if !ok && t.opts.TLS != nil {
 		tc = tls.Server(wire.NewShim(nc), t.opts.TLS)
 	}
 	if tc != nil {
@@ -104,7 +51,7 @@ func (t *Transport) serveConn(ctx context.Context, nc net.Conn, a transport.Acce
 		nc = tc
 	}
 
-	stop := watch(nc, gone)
+	stop := accept.Watch(nc, gone)
 	admission, err := a.Accept(&hs)
 	early := stop()
 	if err != nil {
@@ -119,26 +66,3 @@ func (t *Transport) serveConn(ctx context.Context, nc net.Conn, a transport.Acce
 	opened = true
 	t.start(nc, admission.SubProtocol(), early, admission.Open)
 }
-
-// watch calls gone when the peer goes away, until stop is called: it reads one byte
-// ahead, which stop returns.
-func watch(nc net.Conn, gone func()) (stop func() []byte) {
-	ahead, done := make([]byte, 1), make(chan struct{})
-	go func() {
-		defer close(done)
-		n, err := nc.Read(ahead)
-		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-			gone()
-		}
-		ahead = ahead[:n]
-	}()
-	return func() []byte {
-		_ = nc.SetReadDeadline(past)
-		<-done
-		_ = nc.SetReadDeadline(time.Time{})
-		return ahead
-	}
-}
-
-// past is a deadline that lets a Read return at once with what there is.
-var past = time.Unix(1, 0)

@@ -43,7 +43,7 @@ func TestHandshake(t *testing.T) {
 			require.Empty(t, h.SubProtocols, "nothing on the wire says them")
 			require.Equal(t, url[:3] == "tls", h.Secure)
 			require.Equal(t, h.Secure, h.TLS != nil)
-			require.Equal(t, h.RemoteAddr, c.(*conn).socket.LocalAddr())
+			require.Equal(t, h.RemoteAddr, c.(*conn).Stream.Conn().LocalAddr())
 			require.NoError(t, c.Close(transport.StatusNormalClosure, ""))
 			wait(t, client.closed)
 			wait(t, server.closed)

@@ -118,7 +118,8 @@ type Options struct {
 
 // Transport is the tcp transport. It is immutable and safe for concurrent use.
 type Transport struct {
-	opts Options // with defaults
+	opts   Options
+	limits duplex.Limits // what opts says of them, with defaults
 }
 
 var (
@@ -133,13 +134,15 @@ func New(opts *Options) *Transport {
 	if opts != nil {
 		o = *opts
 	}
-	duplex.Default(&o.HandshakeTimeout, 10*time.Second, 10*time.Second)
 	duplex.Default(&o.MaxHandshakes, 1000, math.MaxInt)
-	duplex.Default(&o.WriteTimeout, 10*time.Second, 0)
-	duplex.Default(&o.CloseTimeout, 5*time.Second, 5*time.Second)
 	duplex.Default(&o.KeepAlive, 25*time.Second, 0)
-	duplex.Default(&o.NotSentLowat, 16<<10, 0)
-	return &Transport{o}
+	return &Transport{opts: o, limits: duplex.Limits{
+		Name:             "tcp",
+		HandshakeTimeout: o.HandshakeTimeout,
+		WriteTimeout:     o.WriteTimeout,
+		CloseTimeout:     o.CloseTimeout,
+		NotSentLowat:     o.NotSentLowat,
+	}.WithDefaults()}
 }
 
 // Name returns "tcp".

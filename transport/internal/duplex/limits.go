@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// Limits are the settings that the engines have in common. What they mean stands at
-// the fields of each engine's Options.
+// Limits are the settings that the engines have in common, of which a Conn uses the name
+// and those about writing and closing. What they mean stands at the fields of each
+// engine's Options.
 type Limits struct {
 	Name string // of the transport
 

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"time"
+
+	"github.com/weftws/weft/transport/internal/wire"
 )
 
 const (
@@ -24,10 +26,10 @@ type ping struct {
 }
 
 // RoundTrip implements transport.RoundTripTimer.
-func (c *Conn) RoundTrip() time.Duration { return time.Duration(c.roundTrip.Load()) }
+func (c *WebSocket) RoundTrip() time.Duration { return time.Duration(c.roundTrip.Load()) }
 
 // Ping implements transport.Pinger.
-func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
+func (c *WebSocket) Ping(ctx context.Context) (time.Duration, error) {
 	p := &ping{at: time.Now(), done: make(chan struct{})}
 	c.mu.Lock()
 	if c.cause != nil {
@@ -61,7 +63,7 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 // newPing queues a ping with a number of its own. The caller holds mu and flushes.
 // While the peer does not read, the queue stays short: a ping that finds it full is
 // left out, and its sender waits for nothing.
-func (c *Conn) newPing() uint64 {
+func (c *WebSocket) newPing() uint64 {
 	c.pingID++
 	if len(c.control) < maxControl {
 		c.control = c.appendControl(c.control, opPing, binary.BigEndian.AppendUint64(nil, c.pingID))
@@ -70,7 +72,7 @@ func (c *Conn) newPing() uint64 {
 }
 
 // GotPing answers a ping.
-func (c *Conn) GotPing(body []byte) {
+func (c *WebSocket) GotPing(body []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.pong) >= maxControl {
@@ -82,7 +84,7 @@ func (c *Conn) GotPing(body []byte) {
 
 // GotPong matches a pong with its ping, and with those before it: a peer may answer
 // only the latest (section 5.5.3). Others are allowed and mean nothing.
-func (c *Conn) GotPong(body []byte) {
+func (c *WebSocket) GotPong(body []byte) {
 	if len(body) != 8 {
 		return
 	}
@@ -111,7 +113,7 @@ func (c *Conn) GotPong(body []byte) {
 
 // tick is the keep-alive: a ping every PingInterval, and PongTimeout after it the
 // question whether anything came. Silence that this side causes does not count.
-func (c *Conn) tick() {
+func (c *WebSocket) tick() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cause != nil {
@@ -138,7 +140,7 @@ func (c *Conn) tick() {
 
 // appendControl encodes a control frame behind dst. A client's is masked, by a
 // generator that can't be predicted (section 5.3).
-func (c *Conn) appendControl(dst []byte, op byte, body []byte) []byte {
+func (c *WebSocket) appendControl(dst []byte, op byte, body []byte) []byte {
 	if !c.Client {
 		return append(append(dst, 0x80|op, byte(len(body))), body...)
 	}
@@ -152,7 +154,7 @@ func (c *Conn) appendControl(dst []byte, op byte, body []byte) []byte {
 
 // flushControl sends what waits in pong and control, unless a message is under
 // way: then whoever sends that does it. The caller holds mu.
-func (c *Conn) flushControl() {
+func (c *WebSocket) flushControl() {
 	if c.waiting || c.writing || !c.HasControl() {
 		return
 	}
@@ -165,15 +167,38 @@ func (c *Conn) flushControl() {
 }
 
 // HasControl reports whether control frames wait. The caller is in a Write.
-func (c *Conn) HasControl() bool { return len(c.pong)+len(c.control) > 0 }
+func (c *WebSocket) HasControl() bool { return len(c.pong)+len(c.control) > 0 }
 
 // TakeControl moves the waiting control frames behind dst. The close frame is the
 // last. The caller is in a Write.
-func (c *Conn) TakeControl(dst []byte) []byte {
+func (c *WebSocket) TakeControl(dst []byte) []byte {
 	if !c.HasControl() {
 		return dst
 	}
 	dst = append(append(dst, c.pong...), c.control...)
 	c.pong, c.control = nil, nil
 	return dst
+}
+
+// between is the control frames that wait. The caller holds mu.
+func (c *WebSocket) between() []byte {
+	if !c.HasControl() {
+		return nil
+	}
+	return c.TakeControl(wire.GetPiece(len(c.control) + len(c.pong)))
+}
+
+// EndWrite is Conn.EndWrite, and sends a close frame if Close came between two system
+// calls.
+func (c *WebSocket) EndWrite() {
+	c.flushControl()
+	c.Conn.EndWrite()
+}
+
+// Held is Conn.Held with the control frames.
+func (c *WebSocket) Held() int {
+	n := c.Conn.Held()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return n + cap(c.pong) + cap(c.control)
 }

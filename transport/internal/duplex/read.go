@@ -1,13 +1,6 @@
 package duplex
 
-import (
-	"errors"
-	"os"
-	"time"
-
-	"github.com/weftws/weft/transport"
-	"github.com/weftws/weft/transport/internal/wire"
-)
+import "github.com/weftws/weft/transport"
 
 // Deliver gives a message to the receiver, unless what comes is dropped. It reports
 // whether this goroutine is still the reader.
@@ -16,7 +9,7 @@ func (c *Conn) Deliver(t transport.MessageType, data []byte) bool {
 		c.waitResume()
 	}
 	if c.stopped.Load() {
-		return true // read on, for the peer's close frame
+		return true // read on, for the peer's end
 	}
 	turn := c.turn.Add(1)
 	returned := false
@@ -42,45 +35,12 @@ func (c *Conn) Yield() bool {
 	return true
 }
 
-// Fill reads more. A message that has begun must be complete in time: partial says
-// that one has, another that it is not the one of the call before.
-func (c *Conn) Fill(partial, another bool) error {
-	if partial != c.limited || partial && another {
-		c.limited = partial
-		c.excused.Store(false)
-		d := c.limits.MessageTimeout
-		if !partial {
-			d = 0
-		}
-		_ = c.stream.Conn().SetReadDeadline(wire.Deadline(d))
-	}
-	c.In.More = c.limited
-	for {
-		err := c.stream.Read(&c.In)
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			c.alive.Store(true)
-			return err
-		}
-		var again time.Duration
-		if !c.stopped.Load() { // else the close timer bounds it
-			if !c.excused.Swap(false) && !c.paused.Load() {
-				return err
-			}
-			c.waitResume() // the time of a pause does not count
-			c.excused.Store(false)
-			again = c.limits.MessageTimeout
-		}
-		_ = c.stream.Conn().SetReadDeadline(wire.Deadline(again))
-	}
-}
-
 // Pause implements transport.Pauser.
 func (c *Conn) Pause() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cause == nil {
 		c.paused.Store(true)
-		c.excused.Store(true)
 	}
 }
 

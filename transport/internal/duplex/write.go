@@ -39,7 +39,6 @@ func (c *Conn) BeginWrite() { c.mu.Lock() }
 
 // EndWrite ends a Write.
 func (c *Conn) EndWrite() {
-	c.flushControl() // a close frame too, if Close came between two system calls
 	c.settle()
 	c.mu.Unlock()
 }
@@ -88,9 +87,9 @@ func (c *Conn) Between() {
 	c.TakeBack()
 }
 
-// SendFrames sends b: control frames, and from first on the frames of messages, each
-// up to one of ends. It returns how many messages are taken. What the socket refuses
-// of them is kept.
+// SendFrames sends b: what goes between messages, and from first on messages as they are
+// encoded, each up to one of ends. It returns how many messages are taken. What the
+// socket refuses of them is kept.
 func (c *Conn) SendFrames(b []byte, first int, ends []int) (int, error) {
 	n, err := c.TryWrite(b)
 	switch {
@@ -98,7 +97,7 @@ func (c *Conn) SendFrames(b []byte, first int, ends []int) (int, error) {
 		return 0, err
 	case n == len(b):
 		return len(ends), nil
-	case c.stream.Blocking():
+	case c.Stream.Blocking():
 		c.Keep(b, nil)
 		return len(ends), nil
 	case n < first:
@@ -127,12 +126,12 @@ func (c *Conn) SendForm(form []byte) (int, error) {
 
 // TryWrite writes once.
 func (c *Conn) TryWrite(p []byte) (int, error) {
-	n, err := c.stream.TryWrite(p)
+	n, err := c.Stream.TryWrite(p)
 	if err != nil {
 		c.broken(err)
 		return n, c.cause
 	}
-	if c.stream.Pending() {
+	if c.Stream.Pending() {
 		c.wait()
 	}
 	return n, nil
@@ -165,27 +164,37 @@ func (c *Conn) wait() {
 	}
 }
 
-// waiter sends what is left as the peer makes room, then says Writable if a Write
-// was short. It gives up on a peer that takes nothing for WriteTimeout.
+// between is what goes between two messages: nothing.
+func (c *Conn) between() []byte { return nil }
+
+// waiter sends what is left as the peer makes room, then says Writable for each Write
+// that was short. It gives up on a peer that takes nothing for WriteTimeout.
 func (c *Conn) waiter() {
-	nc := c.stream.Conn()
+	nc := c.Stream.Conn()
 	c.mu.Lock()
 	for {
 		if len(c.rest) == 0 {
 			wire.PutPiece(c.piece)
 			c.rest, c.piece, c.tail = c.tail, nil, nil
 		}
-		if len(c.rest) == 0 && c.HasControl() {
-			c.piece = c.TakeControl(wire.GetPiece(len(c.control) + len(c.pong)))
+		if len(c.rest) == 0 {
+			c.piece = c.engine.between()
 			c.rest = c.piece
 		}
-		if len(c.rest) == 0 && !c.stream.Pending() {
-			break
+		if len(c.rest) == 0 && !c.Stream.Pending() {
+			if !c.half {
+				break
+			}
+			c.half = false
+			c.mu.Unlock()
+			_ = wire.CloseWrite(nc) // TLS may leave its goodbye pending
+			c.mu.Lock()
+			continue
 		}
 		rest := c.rest
 		c.mu.Unlock()
 		_ = nc.SetWriteDeadline(wire.Deadline(c.limits.WriteTimeout))
-		n, err := c.stream.WaitWrite(rest)
+		n, err := c.Stream.WaitWrite(rest)
 		c.mu.Lock()
 		if err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -217,7 +226,7 @@ func (c *Conn) waiter() {
 func (c *Conn) Held() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := cap(c.piece) + len(c.tail) + cap(c.pong) + cap(c.control)
+	n := cap(c.piece) + len(c.tail)
 	if c.piece == nil {
 		n += len(c.rest)
 	}

@@ -32,7 +32,7 @@ type Transport interface {
 	transport.Dialer
 }
 
-// Conn is a connection of an engine: it embeds a duplex.Conn.
+// Conn is a connection of an engine: it embeds a duplex.WebSocket.
 type Conn interface {
 	transport.Conn
 	transport.Yielder

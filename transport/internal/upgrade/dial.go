@@ -33,7 +33,7 @@ func Dial(ctx context.Context, name, rawURL string, cfg *transport.DialConfig, t
 	if err != nil {
 		return nil, fmt.Errorf("%s: dial %s: %w", name, u.Host, err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(wire.Past) })
 	err = request(nc, u)
 	if !stop() && !isRefusal(err) {
 		err = context.Cause(ctx) // the deadline in the past is set, or about to be

@@ -66,21 +66,24 @@ func CloseWrite(nc net.Conn) error {
 	return nil
 }
 
-// SetNotSentLowat bounds the bytes that the kernel keeps for a peer that does not
-// read, where the system can.
-func SetNotSentLowat(nc net.Conn, n int) {
+// Socket is what nc lies on, below TLS and a Shim.
+func Socket(nc net.Conn) net.Conn {
 	for {
 		switch c := nc.(type) {
 		case *tls.Conn:
 			nc = c.NetConn()
-			continue
 		case *Shim:
 			nc = c.Conn
-			continue
+		default:
+			return nc
 		}
-		break
 	}
-	if sc, ok := nc.(syscall.Conn); ok && n > 0 {
+}
+
+// SetNotSentLowat bounds the bytes that the kernel keeps for a peer that does not
+// read, where the system can.
+func SetNotSentLowat(nc net.Conn, n int) {
+	if sc, ok := Socket(nc).(syscall.Conn); ok && n > 0 {
 		if rc, err := sc.SyscallConn(); err == nil {
 			_ = rc.Control(func(fd uintptr) { setNotSentLowat(fd, n) })
 		}
@@ -170,6 +173,9 @@ func (s *tlsStream) Pending() bool        { return s.shim.hasPending() }
 func (s *tlsStream) Blocking() bool       { return false }
 func (s *tlsStream) Conn() net.Conn       { return s.tc }
 func (s *tlsStream) Read(b *Buffer) error { return readBlocking(s.tc, &s.one, b) }
+
+// Past is a deadline that lets a call return at once.
+var Past = time.Unix(1, 0)
 
 // Deadline is the time t from now, none if t is not positive.
 func Deadline(t time.Duration) time.Time {
