@@ -95,7 +95,8 @@ type Options struct {
 	MaxRetainedBytes int64
 
 	// Selectors lets a SUBSCRIBE have a selector. The default is off, because a
-	// selector takes time for each message, for others' ones too.
+	// selector takes time for each message, for others' ones too: a SUBSCRIBE to a long
+	// queue may keep a processor busy for minutes.
 	Selectors bool
 
 	// Hooks are told what happens. The default is nobody; Broker.Stats counts either way.

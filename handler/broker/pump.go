@@ -47,7 +47,7 @@ func (q *queue) work() {
 		}
 	}()
 	for n := 0; ; n++ {
-		if c, e = q.next(&a); e == nil {
+		if c, e = q.next(&a); e == nil && !q.undecided {
 			break
 		}
 		if n == maxPump {
@@ -56,6 +56,11 @@ func (q *queue) work() {
 			go q.resume()
 			q.broker.finish(&a)
 			return
+		}
+		if e == nil {
+			q.mu.Unlock()
+			q.mu.Lock()
+			continue
 		}
 		number = q.hand(c, e)
 		attempts := e.attempts
@@ -80,8 +85,9 @@ func (q *queue) resumeAfter(c *consumer, e *entry, number uint64) {
 	var a aftermath
 	q.mu.Lock()
 	q.handed(c, e, number, errPanic, &a)
+	q.mu.Unlock()
 	q.broker.finish(&a)
-	q.work()
+	q.resume()
 }
 
 // hand takes e, which is ready, for c. It returns the number of the delivery, 0 if that

@@ -16,6 +16,8 @@ const (
 	maxRetry = time.Second
 	// sweepPause is the time between two looks for expired messages in a queue.
 	sweepPause = time.Second
+	// maxSelecting is how long selectors are looked at before others may have the queue.
+	maxSelecting = time.Millisecond
 )
 
 // queue holds messages until each was settled by one consumer. It is a destination, or
@@ -44,6 +46,9 @@ type queue struct {
 	free       consumerList // those that may get a message, who waits longest first
 	waiting    []*consumer  // those whose sessions had no room
 	generation int          // how often a message came back
+
+	selecting time.Time // when next began to look at selectors
+	undecided bool      // next has to be called again
 
 	refused []refused // which consumer may get what it refused, the first first
 	expiry  int64     // nothing in ready expires before, 0 for never
@@ -411,12 +416,14 @@ func (q *queue) drop(e *entry, a *aftermath) {
 	a.dropped = append(a.dropped, e.message)
 }
 
-// next finds who is to get which message. mu is held.
+// next finds who is to get which message. If that takes long it returns nobody before it
+// has found out, and sets q.undecided. mu is held.
 func (q *queue) next(a *aftermath) (*consumer, *entry) {
+	q.selecting, q.undecided = time.Time{}, false
 	if q.ready.head == nil {
 		return nil, nil
 	}
-	for c := q.free.head; c != nil; c = c.next {
+	for c := q.free.head; c != nil && !q.undecided; c = c.next {
 		if e := q.firstFor(c, a); e != nil {
 			return c, e
 		}
@@ -440,14 +447,31 @@ func (q *queue) firstFor(c *consumer, a *aftermath) *entry {
 			q.expire(e, a)
 		case e.user != "" && e.user != c.sub.session.User():
 			q.drop(e, a) // it was kept for another user of this session
-		case e.avoid == c || c.sub.selector != nil && !c.sub.selector.match(e.message):
+		case e.avoid == c:
 			c.passed = e.seq
+		case c.sub.selector != nil && !q.selects(c, e):
+			c.passed = e.seq
+			if q.undecided {
+				return nil
+			}
 		default:
 			return e
 		}
 		e = next
 	}
 	return nil
+}
+
+// selects asks c's selector about e, and looks at the clock. mu is held.
+func (q *queue) selects(c *consumer, e *entry) bool {
+	if q.selecting.IsZero() {
+		q.selecting = time.Now()
+	}
+	if c.sub.selector.match(e.message) {
+		return true
+	}
+	q.undecided = time.Since(q.selecting) > maxSelecting
+	return false
 }
 
 // entryList is a list in the order of seq.

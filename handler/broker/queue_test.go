@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -229,4 +230,68 @@ func (c *client) peerOf(b *Broker) *handler.Session {
 	}
 	c.t.Fatal("there is no subscription")
 	return nil
+}
+
+// A selector that takes long does not keep others from the queue until it has seen all.
+func TestSelectorLetsOthersHaveTheQueue(t *testing.T) {
+	t.Parallel()
+	b := New(&Options{Selectors: true})
+	defer b.Close()
+	const condition = "k LIKE '%b'"
+	slow, err := parseSelector(condition + strings.Repeat(" OR "+condition, 60))
+	require.NoError(t, err)
+	c := &consumer{sub: &subscription{broker: b, selector: slow}, window: 1}
+	q := b.newQueue("/queue/a")
+	q.join(c)
+	push := func(value string) {
+		m := &subprotocol.Message{Header: subprotocol.Header{{Name: "k", Value: value}}}
+		q.push(&entry{message: m, size: sizeOf(m)})
+	}
+	for range 12 {
+		push(strings.Repeat("a", 32<<10)) // millions of steps each
+	}
+	push("b")
+	var a aftermath
+	rounds := 0
+	for q.undecided = true; q.undecided; rounds++ {
+		before := c.passed
+		to, e := q.next(&a)
+		if !q.undecided {
+			require.Same(t, c, to)
+			require.Same(t, q.ready.tail, e)
+			break
+		}
+		require.Nil(t, e)
+		require.Greater(t, c.passed, before, "it goes on where it was")
+	}
+	require.Greater(t, rounds, 10)
+}
+
+// A hook is called without a lock also after a Sender has ended the goroutine.
+func TestSenderEndsItsGoroutine(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var b *Broker
+		told := 0
+		b = New(&Options{MaxDeliveries: 1, Hooks: Hooks{DeadLettered: func(d string, _ *subprotocol.Message, _ DeadReason) {
+			b.Queue(d)
+			told++
+		}}})
+		s := serve(t, b, handler.WithOutbound(func(next handler.Sender) handler.Sender {
+			return handler.SenderFunc(func(o handler.Outgoing) (handler.Status, error) {
+				if string(o.Message.Body) == "bad" {
+					runtime.Goexit()
+				}
+				return next.Send(o)
+			})
+		}))
+		a := s.join("")
+		a.subscribe("q", "/queue/a", "client-individual")
+		go func() { _ = b.Publish(t.Context(), "/queue/a", &subprotocol.Message{Body: []byte("bad")}) }()
+		synctest.Wait()
+		require.NoError(t, b.Publish(t.Context(), "/queue/a", &subprotocol.Message{Body: []byte("good")}))
+		synctest.Wait()
+		a.wait("good")
+		require.Equal(t, 1, told)
+		a.leave()
+	})
 }
