@@ -1,6 +1,7 @@
 package gobwas
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"net"
@@ -105,4 +106,32 @@ func TestAbortWhenClientVanishes(t *testing.T) {
 	require.NoError(t, wait(t, done))
 	require.Zero(t, a.opens.Load())
 	require.Empty(t, a.aborted)
+}
+
+// What comes behind the request, and while the acceptor thinks, is not lost.
+func TestEarlyBytes(t *testing.T) {
+	t.Parallel()
+	ln := newPipeListener()
+	ctx, cancel := context.WithCancel(context.Background())
+	early := frame(fin|opText, []byte("early"), true)
+	server := newRecorder()
+	var client net.Conn
+	a := &counting{
+		open: func(transport.Conn) transport.Receiver { return server },
+		hold: func(*transport.Handshake) { _, _ = client.Write(early[1:2]) }, // returns when it is read
+	}
+	done := make(chan error, 1)
+	go func() { done <- New(nil).Serve(ctx, ln, a) }()
+	client = ln.dial()
+	_, err := client.Write(append([]byte(upgradeRequest), early[0]))
+	require.NoError(t, err)
+	_, err = http.ReadResponse(bufio.NewReader(client), nil)
+	require.NoError(t, err)
+	_, err = client.Write(early[2:])
+	require.NoError(t, err)
+	require.Equal(t, "early", string(wait(t, server.got).Data))
+	client.Close()
+	wait(t, server.closed)
+	cancel()
+	require.NoError(t, wait(t, done))
 }
