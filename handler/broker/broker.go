@@ -220,7 +220,7 @@ func (b *Broker) PublishToSession(_ context.Context, s *handler.Session, destina
 	if err != nil {
 		return err
 	}
-	out.patient = true
+	out.patient, out.retain = true, false
 	found := false
 	for _, sub := range b.of(s) {
 		if sub.kind != isUser || sub.destination != to.destination {
@@ -399,10 +399,12 @@ func (b *Broker) selector(m *subprotocol.Message) (*selector, error) {
 func (b *Broker) countDestination() error {
 	if b.destinations.Add(1) > int64(b.opts.MaxDestinations) {
 		b.destinations.Add(-1)
-		return refusal("too-many-destinations", "there are as many destinations as there may be")
+		return errDestinations
 	}
 	return nil
 }
+
+var errDestinations = refusal("too-many-destinations", "there are as many destinations as there may be")
 
 // refusal is an error that the client is shown.
 func refusal(code, text string) error { return &subprotocol.Error{Code: code, Text: text} }

@@ -269,6 +269,9 @@ func (b *Broker) prepare(ops []*op, bytes *int64) error {
 		case expired(o.out.expires):
 		case o.to.kind != isQueue:
 			if o.to.kind == isTopic && o.out.retain && len(o.message.Body) > 0 {
+				if _, ok := b.topics.get(o.to.destination); !ok && b.destinations.Load() >= int64(b.opts.MaxDestinations) {
+					return errDestinations
+				}
 				size := sizeOf(o.message)
 				if err := b.retained.reserve(b, size); err != nil {
 					return err

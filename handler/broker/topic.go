@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -105,13 +106,16 @@ func (t *topic) unlock() {
 	}
 }
 
-// count counts t as a destination in use. mu is held.
-func (t *topic) count() error {
+// count counts t as a destination in use, which may be refused if it is limited. mu is held.
+func (t *topic) count(limited bool) error {
 	if t.counted {
 		return nil
 	}
 	if err := t.broker.countDestination(); err != nil {
-		return err
+		if limited {
+			return err
+		}
+		t.broker.destinations.Add(1)
 	}
 	t.counted = true
 	return nil
@@ -130,7 +134,7 @@ func (b *Broker) joinTopic(sub *subscription) (func(), error) {
 	} else {
 		t = b.lockTopic(&b.topics, sub.destination, "")
 	}
-	if err := t.count(); err != nil {
+	if err := t.count(true); err != nil {
 		t.unlock()
 		return nil, err
 	}
@@ -235,7 +239,7 @@ func (p *patterns) matching(dst []*subscription, name string) []*subscription {
 type outgoing struct {
 	expires  int64
 	retain   bool
-	reserved int64 // of the room for what is retained
+	reserved int64 // of the room for what is retained, 0 if nothing is
 	own      bool  // the message is a copy already, that nobody changes
 	patient  bool  // may wait for other publishers
 	only     *subscription
@@ -249,12 +253,6 @@ func (b *Broker) publish(in *table[string, *topic], key, user string, m *subprot
 		return nil
 	}
 	size := o.reserved
-	if size == 0 && o.retain && len(m.Body) > 0 {
-		size = sizeOf(m)
-		if err := b.retained.reserve(b, size); err != nil {
-			return err
-		}
-	}
 	if size > 0 {
 		// It makes its topic, if need be.
 	} else if _, ok := in.get(key); !ok && !b.anyPattern(key, user) {
@@ -263,14 +261,18 @@ func (b *Broker) publish(in *table[string, *topic], key, user string, m *subprot
 	}
 	it := item{publication: handler.NewPublication(m), expires: o.expires, only: o.only}
 	t, err := b.openInbox(in, key, user, o.patient)
-	if err == nil && o.retain && size > 0 {
-		if err = t.count(); err != nil {
+	if err == nil && size > 0 {
+		// Others' parts of a transaction are done: its own can't be refused any more.
+		if err = t.count(o.patient); err != nil {
 			t.unlock()
 		}
 	}
 	if err != nil {
 		b.retained.release(size)
 		return err
+	}
+	if size > 0 {
+		b.retained.add(t) // before it has its number: joinPattern reads that before it looks there
 	}
 	it.seq = b.seq.Add(1)
 	if o.own {
@@ -460,6 +462,24 @@ func (r *retainer) release(size int64) {
 	}
 }
 
+// add has matching find t, which is to retain a message.
+func (r *retainer) add(t *topic) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.topics == nil {
+		r.topics = make(map[*topic]struct{})
+	}
+	r.topics[t] = struct{}{}
+}
+
+func (r *retainer) remove(t *topic) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if delete(r.topics, t); len(r.topics) == 0 {
+		r.topics = nil
+	}
+}
+
 // retain keeps it, which size was reserved for, or nothing if that is 0. mu is held.
 func (t *topic) retain(it item, size int64) {
 	b := t.broker
@@ -467,17 +487,8 @@ func (t *topic) retain(it item, size int64) {
 		b.retained.release(t.retained.size)
 		t.retained = nil
 	}
-	b.retained.mu.Lock()
-	if size > 0 {
-		if b.retained.topics == nil {
-			b.retained.topics = make(map[*topic]struct{})
-		}
-		b.retained.topics[t] = struct{}{}
-	} else if delete(b.retained.topics, t); len(b.retained.topics) == 0 {
-		b.retained.topics = nil
-	}
-	b.retained.mu.Unlock()
 	if size == 0 {
+		b.retained.remove(t)
 		return
 	}
 	t.retained = &retained{it, size}
@@ -511,11 +522,15 @@ func (r *retainer) matching(pattern string, separator byte) []*topic {
 	literal = strings.TrimSuffix(literal, string(separator))
 	var found []*topic
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	for t := range r.topics {
 		if strings.HasPrefix(t.key, literal) {
-			one.match(t.key, func(struct{}) { found = append(found, t) })
+			found = append(found, t)
 		}
 	}
-	return found
+	r.mu.Unlock()
+	return slices.DeleteFunc(found, func(t *topic) bool {
+		other := true
+		one.match(t.key, func(struct{}) { other = false })
+		return other
+	})
 }

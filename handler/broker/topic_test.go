@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -255,4 +257,59 @@ func TestHog(t *testing.T) {
 		synctest.Wait()
 		b.requireEmpty(t)
 	})
+}
+
+// What is for one session alone is not retained for the user's other ones.
+func TestPublishToSessionRetainsNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := New(nil)
+		s := serve(t, named(b))
+		a := s.join("bob")
+		a.subscribe("u", "/user/queue/x", "auto")
+		m := body("1")
+		m.Header = subprotocol.Header{{Name: "retain", Value: "true"}}
+		require.NoError(t, b.PublishToSession(t.Context(), s.session(), "/queue/x", m))
+		require.Equal(t, "1", a.bodies())
+		z := s.join("bob")
+		z.subscribe("u", "/user/queue/x", "auto")
+		require.Empty(t, z.bodies())
+		a.leave()
+		z.leave()
+		synctest.Wait()
+		b.requireEmpty(t)
+	})
+}
+
+// A subscription with a wildcard reads the number of the last message, and then looks for what
+// is retained: what has a number before that must be found there.
+func TestRetainedIsFoundBeforeItHasANumber(t *testing.T) {
+	t.Parallel()
+	b := New(nil)
+	m := body("1")
+	m.Header = subprotocol.Header{{Name: "retain", Value: "true"}}
+	b.retained.mu.Lock()
+	done := make(chan error)
+	go func() { done <- b.Publish(context.Background(), "/topic/a", m) }()
+	locked := func() bool {
+		p, ok := b.topics.get("/topic/a")
+		if !ok || !p.mu.TryLock() {
+			return ok
+		}
+		p.unlock()
+		return false
+	}
+	for !locked() {
+		runtime.Gosched()
+	}
+	for range 10_000 { // for as long as it is not retained
+		runtime.Gosched()
+		if n := b.seq.Load(); n != 0 {
+			t.Errorf("it has the number %d", n)
+			break
+		}
+	}
+	b.retained.mu.Unlock()
+	require.NoError(t, <-done)
+	require.Len(t, b.retained.matching("/topic/*", '/'), 1)
+	require.Empty(t, b.retained.matching("/topic/*/*", '/'))
 }

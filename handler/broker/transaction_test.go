@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -108,5 +109,74 @@ func TestCumulative(t *testing.T) {
 		z.leave()
 		synctest.Wait()
 		b.requireEmpty(t)
+	})
+}
+
+// TestTransactionWithoutDestination: a topic that can't be made for a retained message has
+// nothing of a transaction done.
+func TestTransactionWithoutDestination(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := New(&Options{MaxDestinations: 1})
+		s := serve(t, b)
+		a := s.join("")
+		a.send("/queue/a", "1")
+		a.say(`{'type':'begin','transaction':'x'}`,
+			`{'type':'send','destination':'/queue/a','body':2,'transaction':'x'}`,
+			`{'type':'send','destination':'/topic/a','header':[['retain','true']],'body':3,'transaction':'x'}`,
+			`{'type':'commit','transaction':'x'}`)
+		require.Equal(t, "too-many-destinations", a.codes())
+		st, _ := b.Queue("/queue/a")
+		require.Equal(t, 1, st.Ready)
+		require.Zero(t, b.retained.count.Load())
+		a.leave()
+	})
+}
+
+// TestCommitWaits: a COMMIT waits for the publishers before it, and where that takes too long
+// nothing of it is done.
+func TestCommitWaits(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := New(nil)
+		hold := make(chan struct{})
+		s := serve(t, b, handler.WithOutbound(func(next handler.Sender) handler.Sender {
+			return handler.SenderFunc(func(o handler.Outgoing) (handler.Status, error) {
+				if string(o.Message.Body) == "-1" {
+					<-hold
+				}
+				return next.Send(o)
+			})
+		}))
+		a, z := s.join(""), s.join("")
+		a.subscribe("t", "/topic/a", "auto")
+		go func() { _ = b.Publish(t.Context(), "/topic/a", body("-1")) }()
+		synctest.Wait()
+		for range maxInbox {
+			require.NoError(t, b.Publish(t.Context(), "/topic/a", body("0")))
+		}
+		commit := func() {
+			z.say(`{'type':'begin','transaction':'x'}`,
+				`{'type':'send','destination':'/queue/a','body':1,'transaction':'x'}`,
+				`{'type':'send','destination':'/topic/a','body':2,'transaction':'x'}`,
+				`{'type':'commit','transaction':'x','receipt':'r'}`)
+			synctest.Wait()
+		}
+		commit()
+		time.Sleep(maxWait - 1)
+		require.Empty(t, z.all())
+		time.Sleep(1)
+		require.Equal(t, "busy", z.codes())
+		_, ok := b.Queue("/queue/a")
+		require.False(t, ok, "nothing of it is done")
+		commit()
+		require.Empty(t, z.all())
+		close(hold)
+		require.Len(t, z.wait(`"receipt":"r"`), 1)
+		st, _ := b.Queue("/queue/a")
+		require.Equal(t, 1, st.Ready)
+		got := a.all()
+		require.Len(t, got, 1+maxInbox+1)
+		require.Contains(t, got[len(got)-1], `"body":2`)
+		a.leave()
+		z.leave()
 	})
 }
