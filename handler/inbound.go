@@ -357,11 +357,14 @@ func (s *Session) converse(m *subprotocol.Message) error {
 // client is to be shown if it failed.
 func (s *Session) handle(m *subprotocol.Message, tx *transaction) *subprotocol.Error {
 	// The handler may change m.
-	receipt, sub := m.Receipt, m.Subscription
+	kind, receipt, sub := m.Kind, m.Receipt, m.Subscription
 	if s.dialogue != nil {
 		s.dialogue.answered.Store(false)
 	}
 	err := s.endpoint.handler.Handle(s.ctx, Request{Session: s, Message: m, tx: tx, receipt: receipt})
+	if kind == subprotocol.KindDisconnect && errors.Is(err, net.ErrClosed) {
+		err = nil // the end that was asked for
+	}
 	if err == nil {
 		if tx == nil && !s.replied() {
 			s.done(receipt)
