@@ -17,7 +17,7 @@ const (
 	// sweepPause is the time between two looks for expired messages in a queue.
 	sweepPause = time.Second
 	// maxSelecting is how long selectors are looked at before others may have the queue.
-	maxSelecting = time.Millisecond
+	maxSelecting = 10 * time.Millisecond
 )
 
 // queue holds messages until each was settled by one consumer. It is a destination, or

@@ -264,7 +264,7 @@ func TestSelectorLetsOthersHaveTheQueue(t *testing.T) {
 		require.Nil(t, e)
 		require.Greater(t, c.passed, before, "it goes on where it was")
 	}
-	require.Greater(t, rounds, 10)
+	require.Greater(t, rounds, 1)
 }
 
 // A hook is called without a lock also after a Sender has ended the goroutine.
