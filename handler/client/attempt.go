@@ -13,11 +13,17 @@ import (
 )
 
 // Retryable is what Reconnect.Retry is by default. Not worth another attempt are a
-// Connect that the server has refused, and a handshake that was refused with an HTTP
-// status from 400 to 499 other than 408, 425 and 429.
+// Connect that the server has refused, unless the code says that this is for now
+// (unavailable, busy, rate-exceeded, timeout and internal, of weft's servers), and a
+// handshake that was refused with an HTTP status from 400 to 499 other than 408, 425 and
+// 429.
 func Retryable(err error) bool {
 	if e, ok := errors.AsType[*ServerError](err); ok && e.Refused {
-		return false
+		switch e.Message.Error.Code {
+		case "unavailable", "busy", "rate-exceeded", "timeout", "internal":
+		default:
+			return false
+		}
 	}
 	if r, ok := errors.AsType[*transport.Refusal](err); ok && r.Status < 500 {
 		switch r.Status {

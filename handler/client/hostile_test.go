@@ -413,3 +413,30 @@ func TestRefusedSubscriptionWithoutReceipt(t *testing.T) {
 		require.NoError(t, good.Err())
 	})
 }
+
+func TestRefusalForNow(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"unavailable", "busy", "rate-exceeded", "timeout", "internal"} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				refusals := 2
+				s := &script{answer: frames(func(string) string { return "" })}
+				connected := s.answer
+				s.answer = func(conn transport.Conn, data string) string {
+					if strings.HasPrefix(data, "CONNECT\n") && refusals > 0 {
+						refusals--
+						return "ERROR\nmessage:later\ncontent-type:text/plain\n\n" + code + ": later\x00"
+					}
+					return connected(conn, data)
+				}
+				_, err := dialScript(t, s, stomp.New(nil), nil)
+				require.Error(t, err, "the first attempt is the only one")
+				c, err := dialScript(t, s, stomp.New(nil), &client.Options{Reconnect: client.Reconnect{First: true}})
+				require.NoError(t, err)
+				require.Equal(t, client.Connected, c.State())
+				require.Zero(t, refusals)
+			})
+		})
+	}
+}
