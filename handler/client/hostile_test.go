@@ -440,3 +440,29 @@ func TestRefusalForNow(t *testing.T) {
 		})
 	}
 }
+
+func TestReceiptOfAnAnsweredRequest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{answer: frames(func(data string) string {
+			_, id, ok := strings.Cut(data, "\nreply-to:")
+			if !ok {
+				return ""
+			}
+			id, _, _ = strings.Cut(id, "\n")
+			return "MESSAGE\nsubscription:" + id + "\nmessage-id:1\ndestination:/app\n\nyes\x00RECEIPT\nreceipt-id:" + id + "\n\n\x00"
+		})}
+		var unclaimed []string
+		c, err := dialScript(t, s, stomp.New(nil), &client.Options{Hooks: client.Hooks{
+			Unclaimed: func(m *subprotocol.Message) { unclaimed = append(unclaimed, m.Kind.String()) },
+		}})
+		require.NoError(t, err)
+		for range 2 {
+			reply, err := c.Request(t.Context(), text("/app", "?"))
+			require.NoError(t, err)
+			require.Equal(t, "yes", string(reply.Body))
+		}
+		synctest.Wait()
+		require.Empty(t, unclaimed)
+	})
+}

@@ -44,6 +44,7 @@ type link struct {
 	timer    *time.Timer // of beat, nil if there is nothing to time
 	sent     bool        // something went out since the last tick
 	seen     uint64      // of received, by the last tick
+	answered string      // the latest receipt whose call a Deliver has answered: the Receipt follows
 }
 
 // receiver and sink keep what a transport and a framer call out of link's methods.
@@ -256,7 +257,7 @@ func (k *sink) Emit(m *subprotocol.Message) error {
 	case subprotocol.KindReply:
 		c.replied(l, m)
 	case subprotocol.KindReceipt:
-		if !c.answer(m.Receipt, nil, nil) {
+		if !c.answer(m.Receipt, nil, nil) && !l.expected(m.Receipt) {
 			c.unclaimed(m)
 		}
 	case subprotocol.KindUnsubscribe:
@@ -267,6 +268,18 @@ func (k *sink) Emit(m *subprotocol.Message) error {
 		c.unclaimed(m)
 	}
 	return nil
+}
+
+// expected reports whether receipt is that of a call which a Deliver has answered.
+func (l *link) expected(receipt string) bool {
+	c := l.client
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if receipt == "" || receipt != l.answered {
+		return false
+	}
+	l.answered = ""
+	return true
 }
 
 // give is end for Emit.

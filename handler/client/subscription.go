@@ -342,7 +342,11 @@ func (c *Client) deliver(l *link, m *subprotocol.Message) {
 		// What answers a Request without being tied to it is named after it.
 		if !c.answer(m.Subscription, m, nil) {
 			c.unclaimed(m)
+			return
 		}
+		c.mu.Lock()
+		l.answered = m.Subscription
+		c.mu.Unlock()
 		return
 	}
 	d := &Delivery{Message: *m.Clone(), sub: s, link: l, size: sizeOf(m)}
