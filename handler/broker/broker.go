@@ -311,9 +311,13 @@ func (b *Broker) check(destination string, pattern bool) (kind, error) {
 		err = checkPattern(destination, b.opts.Separator)
 	}
 	if err != nil {
-		return 0, refusal("bad-destination", "the destination is malformed: "+err.Error())
+		return 0, malformed(err)
 	}
 	return k, nil
+}
+
+func malformed(err error) error {
+	return refusal("bad-destination", "the destination is malformed: "+err.Error())
 }
 
 // message has what receivers are to see of m.

@@ -33,9 +33,9 @@
 // A message to a topic goes to those who are subscribed at that moment. All
 // subscribers get the messages of one topic in the same order, and the message is encoded once
 // for all that need no acknowledgement. A subscription to a topic may have the
-// wildcards * for one segment and ** for any number of them. When a SUBSCRIBE was
-// handled no later message can be missed; a retained message comes first. When an
-// UNSUBSCRIBE was handled nothing more comes.
+// wildcards * for one segment and ** for any number of them; it gets what is sent to
+// several topics in any order. When a SUBSCRIBE was handled no later message can be missed,
+// and what was retained comes before. When an UNSUBSCRIBE was handled nothing more comes.
 //
 // A message to a queue goes to one consumer, by turns among those whose window of
 // unsettled deliveries has room, and waits while there is none. The order of a queue is that

@@ -60,6 +60,7 @@ func TestRefusals(t *testing.T) {
 			{sub, "1", "/elsewhere/a", 0, "", "", "not-found"},
 			{sub, "1", long + "x", 0, "", "", "bad-destination"},
 			{sub, "1", "/topic/a*", 0, "", "", "bad-destination"},
+			{sub, "1", "/topic" + strings.Repeat("/a", maxPattern-2) + "/*", 0, "", "", "bad-destination"},
 			{sub, "1", "/queue/*", 0, "", "", "bad-destination"},
 			{sub, "1", "/user/queue/**", 0, "", "", "bad-destination"},
 			{sub, "1", "/topic/a", 0, "selector", "a = 1", "bad-header"},
@@ -127,6 +128,13 @@ func TestRefusals(t *testing.T) {
 		require.Zero(t, b.subscriptions.Load())
 		require.ErrorIs(t, ErrClosed, net.ErrClosed)
 	})
+}
+
+func TestPatternLength(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, checkLength("/topic"+strings.Repeat("/a", maxPattern-3)+"/*", '/'))
+	require.NoError(t, checkLength("/topic/"+strings.Repeat("a.", maxPattern-2)+"*", '.'))
+	require.ErrorContains(t, checkLength("/topic/"+strings.Repeat("a.", maxPattern-1)+"*", '.'), "more than 16 segments")
 }
 
 func TestOptions(t *testing.T) {

@@ -48,9 +48,9 @@ type Options struct {
 	MaxDestinations int
 
 	// MaxSubscriptions bounds the subscriptions of all sessions together. 0 means
-	// 1048576. Each takes some 300 bytes, 500 more with acknowledgements, and up to 20 KB
-	// with a wildcard and many segments. How many
-	// one session has is the endpoint's limit: see handler.WithMaxSubscriptions.
+	// 1048576. Each takes some 300 bytes, 500 more with acknowledgements, and up to 4 KB
+	// with a wildcard and many segments, of which it has 16 at most. How many one session
+	// has is the endpoint's limit: see handler.WithMaxSubscriptions.
 	MaxSubscriptions int
 
 	// MaxQueueMessages and MaxQueueBytes bound what one queue holds, unsettled messages

@@ -165,8 +165,13 @@ func (b *Broker) newSubscription(s *handler.Session, m *subprotocol.Message) (*s
 	if sub.kind, err = b.check(m.Destination, true); err != nil {
 		return nil, err
 	}
-	if sub.pattern && sub.kind != isTopic {
-		return nil, refusal("bad-destination", "only topics have wildcards")
+	if sub.pattern {
+		if sub.kind != isTopic {
+			return nil, refusal("bad-destination", "only topics have wildcards")
+		}
+		if err = checkLength(m.Destination, b.opts.Separator); err != nil {
+			return nil, malformed(err)
+		}
 	}
 	if sub.selector, err = b.selector(m); err != nil {
 		return nil, err

@@ -12,6 +12,10 @@ const (
 	// of positions in a destination fits into one word.
 	maxSegments = 63
 
+	// maxPattern is how many segments a subscription with wildcards has at most. Each may
+	// take a node of 250 bytes, though it counts as one subscription.
+	maxPattern = 16
+
 	// maxDeep bounds the segments "**" of one pattern.
 	maxDeep = 4
 
@@ -279,6 +283,17 @@ func checkPattern(p string, separator byte) error {
 			return fmt.Errorf("%q stands beside other characters: * and ** are whole segments", "*")
 		case deep > maxDeep:
 			return fmt.Errorf("it has more than %d segments **", maxDeep)
+		}
+		return nil
+	})
+}
+
+// checkLength says in words why nobody may subscribe to the pattern p, nil if one may.
+func checkLength(p string, separator byte) error {
+	n := 0
+	return checkSegments(p, separator, func(string, int) error {
+		if n++; n > maxPattern {
+			return fmt.Errorf("it has a wildcard and more than %d segments", maxPattern)
 		}
 		return nil
 	})
