@@ -21,7 +21,7 @@ var _ transport.Conn = (*conn)(nil)
 func (t *Transport) start(nc net.Conn, sub string, agreed *agreement, client bool, early []byte, open func(transport.Conn) transport.Receiver) *conn {
 	c := new(conn)
 	c.Init(nc, &t.limits, sub, client, early)
-	c.dec.limit = int64(t.limits.MaxMessageSize)
+	c.dec.limit = int64(t.limits.MaxMessage(client))
 	c.dec.state = ws.StateServerSide
 	if client {
 		c.dec.state = ws.StateClientSide

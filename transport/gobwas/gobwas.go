@@ -120,7 +120,8 @@ import (
 type Options struct {
 	// MaxMessageSize bounds an incoming message in bytes, over all its fragments;
 	// a longer one ends the connection with StatusMessageTooBig. The default is
-	// 64 KiB, negative means no limit: a single peer can then use all memory.
+	// 64 KiB, and 1 MiB on connections that were dialed, as what a server passes on is
+	// larger than what it took; negative means no limit: a single peer can then use all memory.
 	MaxMessageSize int
 
 	// HandshakeTimeout bounds a handshake, TLS included. The default is 10 s.

@@ -272,7 +272,7 @@ func TestServerWindow(t *testing.T) {
 func TestCompressedRules(t *testing.T) {
 	t.Parallel()
 	hello := "\xf2\x48\xcd\xc9\xc9\x07\x00"
-	onBothCompressed(t, Options{}, func(t *testing.T, open func(testing.TB) *peer) {
+	onBothCompressed(t, Options{MaxMessageSize: 64 << 10}, func(t *testing.T, open func(testing.TB) *peer) {
 		z := &packer{}
 		for _, c := range []struct {
 			name   string

@@ -32,7 +32,7 @@ var _ transport.Conn = (*conn)(nil)
 // start opens a connection whose handshake is done and begins to read. early is what
 // the peer sent behind its handshake.
 func (t *Transport) start(ws *websocket.Conn, s *socket, client, deflate bool, early []byte, open func(transport.Conn) transport.Receiver) *conn {
-	c := &conn{ws: ws, limit: t.limits.MaxMessageSize}
+	c := &conn{ws: ws, limit: t.limits.MaxMessage(client)}
 	c.Init(s.Conn, &t.limits, ws.Subprotocol(), client, early)
 	c.guard.deflate = deflate
 	limit := int64(c.limit)

@@ -20,11 +20,27 @@ type Limits struct {
 	PingInterval     time.Duration
 	PongTimeout      time.Duration
 	NotSentLowat     int
+
+	maxDialed int // what MaxMessageSize is on connections that were dialed
+}
+
+// maxDialed is so much more than what a server takes that no encoding of a message of one
+// client, with what is added for another one, is over it.
+const maxDialed = 1 << 20
+
+// MaxMessage returns MaxMessageSize for one end of a connection.
+func (l *Limits) MaxMessage(client bool) int {
+	if client {
+		return l.maxDialed
+	}
+	return l.MaxMessageSize
 }
 
 // WithDefaults returns l with its defaults: for fields that are 0, and for negative ones
 // where there is no way to have none.
 func (l Limits) WithDefaults() Limits {
+	l.maxDialed = l.MaxMessageSize
+	Default(&l.maxDialed, maxDialed, math.MaxInt)
 	Default(&l.MaxMessageSize, 64<<10, math.MaxInt)
 	Default(&l.HandshakeTimeout, 10*time.Second, 10*time.Second)
 	Default(&l.MaxHeaderBytes, 8<<10, 8<<10)
