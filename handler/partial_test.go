@@ -212,3 +212,18 @@ func TestShownErrors(t *testing.T) {
 		require.Zero(t, c.closes())
 	})
 }
+
+// A handler may say to a Disconnect that the session is over, which was asked for.
+func TestDisconnectReceipt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, say, c := talk(t, func(_ context.Context, r Request) error {
+			if r.Message.Kind == subprotocol.KindDisconnect {
+				return context.Cause(r.Session.Context())
+			}
+			return nil
+		})
+		say("CONNECT")
+		require.Equal(t, []string{"RECEIPT r=7"}, say("DISCONNECT r=7"))
+		require.Equal(t, 1, c.closes())
+	})
+}
