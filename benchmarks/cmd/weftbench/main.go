@@ -68,7 +68,7 @@ func parse(args []string, errOut io.Writer) (*options, error) {
 	f.BoolVar(&o.full, "full", false, "all scenarios, all cases, half a second each round: takes long")
 	f.BoolVar(&o.quick, "quick", false, "few connections and milliseconds: shows that it works, its figures mean nothing")
 	f.BoolVar(&o.list, "list", false, "print rows and scenarios, and end")
-	f.DurationVar(&o.budget, "budget", 90*time.Second, "the time that the default run may take; rounds shrink to it")
+	f.DurationVar(&o.budget, "budget", 75*time.Second, "the time that the default run may take; rounds shrink to it")
 	f.DurationVar(&o.soak, "soak", 30*time.Second, "how long the soak scenario runs for each row")
 	f.IntVar(&o.rate, "rate", 5000, "messages a second of the open loop")
 	f.StringVar(&o.peers, "peers", "", "the built `program` of benchmarks/compare; by default it is built here, \"none\" leaves the peers out")
