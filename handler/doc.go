@@ -65,7 +65,8 @@
 // # Errors
 //
 // A *subprotocol.Error that a handler returns is shown to the client, where the
-// sub-protocol has errors, and closes the session if it is fatal. Of any other
+// sub-protocol has errors, and closes the session if it is fatal, or if the sub-protocol ends
+// with every error, as STOMP does. Of any other
 // error the client learns only that there was one. All errors are
 // counted in [Stats] and told to [Hooks]. Errors that say that a session is over
 // unwrap to net.ErrClosed.

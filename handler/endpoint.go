@@ -253,7 +253,7 @@ func (e *Endpoint) Shutdown(ctx context.Context) error {
 		_ = s.end(transport.StatusGoingAway, "shutting down", ErrShutdown, true)
 		s.cancel(&transport.EndError{Code: transport.StatusGoingAway, Err: ErrShutdown})
 	}
-	return fmt.Errorf("handler: shutdown: %d sessions remain: %w", n, ctx.Err())
+	return fmt.Errorf("handler: shutdown: sessions remain: %d: %w", n, ctx.Err())
 }
 
 // closeAll closes the sessions, spread over time, and stops early when ctx ends or

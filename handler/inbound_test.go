@@ -457,7 +457,7 @@ func TestShutdownEndsContexts(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		err := e.Shutdown(ctx)
-		require.ErrorContains(t, err, "1 sessions remain")
+		require.ErrorContains(t, err, "sessions remain: 1")
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.ErrorIs(t, context.Cause(s.Context()), ErrShutdown)
 		require.ErrorIs(t, context.Cause(s.Context()), net.ErrClosed)

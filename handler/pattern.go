@@ -59,6 +59,10 @@ func parsePattern(text string) (*pattern, error) {
 	case known:
 		p.kind = kind
 	default:
+		word, _, _ = strings.Cut(text, "/")
+		if kind, known := kindNamed(word); known && word == kind.String() {
+			return nil, fmt.Errorf("there is no blank behind %v", kind)
+		}
 		destination = text
 	}
 	switch p.kind {
@@ -104,8 +108,11 @@ func parseSegments(destination string) ([]segment, error) {
 		}
 		name, wildcard := strings.CutPrefix(part, "{")
 		if !wildcard {
-			if strings.ContainsAny(part, "{}") {
+			switch {
+			case strings.ContainsAny(part, "{}"):
 				return nil, fmt.Errorf("%q is not a whole segment in braces", part)
+			case part == "*" || part == "**":
+				return nil, fmt.Errorf("%s is no wildcard here: {name} stands for one segment, {name...} or a slash at the end for the rest", part)
 			}
 			segments = append(segments, segment{literal, part})
 			continue

@@ -207,7 +207,7 @@ type waiter struct {
 // its Subscription to a subscription: where they are empty in m they are those of
 // r.Message, and so it is with an Error. Where the sub-protocol does not tie replies to
 // receipts, such as STOMP, the Destination is that of r.Message as well, and the Subscription of
-// the answer to a SEND what its header reply-to says. Other kinds go out as they are. m is the
+// the answer to a SEND what its header reply-to says, and its header correlation-id comes back. Other kinds go out as they are. m is the
 // caller's again when Reply returns. r.Message itself may be changed and sent back.
 //
 // A message that asked for a receipt gets one answer: a Reply where the sub-protocol
@@ -280,10 +280,17 @@ func answer(m, request *subprotocol.Message) {
 // sub-protocol has no other way to tie one to the other.
 const replyTo = "reply-to"
 
+// correlationID is the header by which a client knows what a Reply is the answer to.
+const correlationID = "correlation-id"
+
 // direct fills where a Reply goes that is a delivery like any other.
 func direct(m, request *subprotocol.Message) {
 	m.Destination = cmp.Or(m.Destination, request.Destination)
 	m.Subscription = cmp.Or(m.Subscription, request.Header.Get(replyTo))
+	if id := request.Header.Get(correlationID); id != "" && m.Header.Get(correlationID) == "" {
+		// The header may be the caller's.
+		m.Header = append(m.Header[:len(m.Header):len(m.Header)], subprotocol.Field{Name: correlationID, Value: id})
+	}
 }
 
 // reply sends the message in sc, and frees sc. Before inReady that is Connected or

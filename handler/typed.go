@@ -34,7 +34,8 @@ type None struct{}
 // a content type, a string as text/plain; None sends nothing; any other result is sent,
 // also a zero value or nil.
 //
-// What the client gets wrong is a *subprotocol.Error that is not fatal:
+// What the client gets wrong is a *subprotocol.Error that is not fatal (STOMP ends with any; there a
+// result that says what was wrong keeps the session):
 //
 //	unsupported-content-type  no codec for it; names those that there are
 //	bad-body                  the codec can't read it; names the field if the codec does

@@ -60,8 +60,9 @@
 //
 // A refusal is a *subprotocol.Error: its code and text are constant and say
 // nothing about the inside. It ends the session only where the documentation says
-// so. Unsubscribe, Ack and Nack are not limited by default: refusing them makes
-// matters worse.
+// so, or where the sub-protocol ends with every error (Features.FatalErrors), as
+// STOMP does: there "the session lives on" holds for no refusal. Unsubscribe, Ack
+// and Nack are not limited by default: refusing them makes matters worse.
 //
 // The messages of a transaction pass through the chain when it commits. What they
 // have handed to handler.Request.OnCommit follows, outside of the chain: no Timeout
