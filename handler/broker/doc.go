@@ -68,8 +68,9 @@
 //
 // Messages whose time is over are not delivered. They leave the memory within seconds.
 //
-// Hooks and Senders (handler.WithOutbound) may call the Broker. No lock is held, and there is
-// one timer at most, and none if nothing waits for a time.
+// Hooks and Senders (handler.WithOutbound) may call the Broker, and must be quick: publishers of
+// a topic and an UNSUBSCRIBE wait for a slow one, ten seconds at most; for a subscriber nobody
+// waits. No lock is held, and there is one timer at most, and none if nothing waits for a time.
 //
 // # Limits
 //

@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/weftws/weft/handler"
-	"github.com/weftws/weft/subprotocol"
 )
 
 // TestOrder: all subscribers of a topic see its messages in one order, those with patterns
@@ -177,101 +176,5 @@ func TestSessionsComeAndGo(t *testing.T) {
 	require.Zero(t, b.details.Load())
 	require.EqualValues(t, b.queues.len(), b.destinations.Load())
 	require.Zero(t, b.Stats().Panics)
-	b.Close()
-}
-
-// TestNobodyMissesAny: whoever is subscribed gets each message once and those of a topic in the
-// order of their publisher, while others subscribe and leave beside them, and while topics that
-// only wildcards are about come and go with each message.
-func TestNobodyMissesAny(t *testing.T) {
-	t.Parallel()
-	const publishers, each = 4, 120
-	ctx := context.Background()
-	b := New(&Options{MaxBacklog: 1 << 20, MaxPrefetch: 1 << 20})
-	s := serve(t, b, handler.WithQueue(handler.Limits{Messages: 1 << 20, Bytes: 1 << 30}))
-	topics := []string{"/topic/0", "/topic/1", "/topic/deep/0", "/topic/deep/1"}
-	subs := map[string][]string{"e": topics[:1], "one": topics[:2], "all": topics, "deep": topics[2:]}
-	stays := s.join("")
-	stays.subscribe("e", "/topic/0", "auto")
-	stays.subscribe("one", "/topic/*", "auto")
-	stays.subscribe("all", "/topic/**", "client", "prefetch-count", "100000")
-	stays.subscribe("deep", "/topic/deep/*", "client-individual", "prefetch-count", "100000")
-	stop := make(chan struct{})
-	var published, left sync.WaitGroup
-	for w := range 3 {
-		left.Go(func() {
-			c := s.join("")
-			defer c.leave()
-			for i := 0; ; i++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				name := fmt.Sprintf("%d-%d", w, i)
-				d := []string{"/topic/0", "/topic/*", "/topic/deep/*", "/topic/**"}[(i+w)%4]
-				to := strings.NewReplacer("**", "x/"+name, "*", name).Replace(d)
-				m := body(`"` + name + `"`)
-				if d != to {
-					m.Header = subprotocol.Header{{Name: "retain", Value: "true"}}
-				}
-				early := i%3 == 0 && d != to
-				if early {
-					_ = b.Publish(ctx, to, m)
-				}
-				c.subscribe(name, d, []string{"auto", "client"}[i%2])
-				if !early {
-					_ = b.Publish(ctx, to, m)
-				}
-				c.wait(`"` + name + `"}`)
-				if d != to {
-					_ = b.Publish(ctx, to, &subprotocol.Message{Header: m.Header}) // forget it
-				}
-				c.say(`{'type':'unsubscribe','subscription':'` + name + `','receipt':'end'}`)
-				c.wait(`"end"`)
-			}
-		})
-	}
-	for p := range publishers {
-		published.Go(func() {
-			for i := range each {
-				for _, d := range topics {
-					if err := b.Publish(ctx, d, body(fmt.Sprintf(`"m %s %d %d"`, d, p, i))); err != nil {
-						t.Error(err)
-					}
-				}
-			}
-		})
-	}
-	published.Wait()
-	close(stop)
-	left.Wait()
-	ends := 0
-	for _, of := range subs {
-		ends += len(of)
-	}
-	for _, d := range topics {
-		require.NoError(t, b.Publish(ctx, d, body(`"the last"`)))
-	}
-	got := make(map[string]int) // by subscription, topic and publisher
-	for range ends {
-		for _, text := range stays.wait("the last") {
-			f := parse(t, text)
-			var d string
-			var p, i int
-			if n, _ := fmt.Sscanf(string(f.Body), `"m %s %d %d"`, &d, &p, &i); n != 3 {
-				continue
-			}
-			key := fmt.Sprint(f.Subscription, d, p)
-			require.Equal(t, got[key], i, "%s on %s", f.Body, f.Subscription)
-			got[key]++
-		}
-	}
-	require.Len(t, got, ends*publishers)
-	for key, n := range got {
-		require.Equal(t, each, n, key)
-	}
-	stays.leave()
-	require.NoError(t, s.ep.Shutdown(ctx))
 	b.Close()
 }
