@@ -273,6 +273,7 @@ func (e *Endpoint) closeAll(ctx context.Context, idle <-chan struct{}) {
 		upTo := (len(all)*(i+1) + steps - 1) / steps
 		for ; done < upTo; done++ {
 			// An error says that the session is ending already.
+			all[done].explain(transport.StatusGoingAway, "shutting down")
 			_ = all[done].end(transport.StatusGoingAway, "shutting down", ErrShutdown, false)
 		}
 		if done == len(all) {

@@ -227,3 +227,33 @@ func TestDisconnectReceipt(t *testing.T) {
 		require.Equal(t, 1, c.closes())
 	})
 }
+
+// Where there are no close frames the last ERROR says why.
+func TestCloseIsExplained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fatal := fullFeatures()
+		fatal.FatalErrors = true
+		for _, tt := range []struct {
+			stream   bool
+			features subprotocol.Features
+			code     transport.StatusCode
+			want     []string
+		}{
+			{true, fatal, transport.StatusPolicyViolation, []string{"CONNECTED", "ERROR closed"}},
+			{true, fatal, transport.StatusNormalClosure, []string{"CONNECTED"}},
+			{false, fatal, transport.StatusPolicyViolation, []string{"CONNECTED"}},
+			{true, fullFeatures(), transport.StatusPolicyViolation, []string{"CONNECTED"}},
+		} {
+			e := NewEndpoint(fakeTransport{noBoundaries: tt.stream}, HandlerFunc(func(context.Context, Request) error { return nil }),
+				WithSubProtocols(plainProtocol{tt.features}), WithHeartbeat(0, 0))
+			c := &fakeConn{room: -1}
+			s, r := open(t, e, c)
+			r.Receive(textMessage("CONNECT"))
+			require.NoError(t, s.Close(tt.code, "enough"))
+			require.Error(t, s.Close(tt.code, "again"))
+			require.Equal(t, tt.want, c.messages())
+			require.Equal(t, 1, c.closes())
+			r.Closed(nil)
+		}
+	})
+}

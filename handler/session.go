@@ -1,7 +1,9 @@
 package handler
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -164,7 +166,9 @@ func (s *Session) SetValue(key, value any) {
 // endpoint's close timeout; then the connection is closed with code and reason.
 // Nothing is accepted for sending from here on, and messages that were not
 // handled yet are discarded, except that the handler sees its Disconnect. Close
-// returns at once.
+// returns at once. Over a transport without close frames, such as tcp, a client of a
+// sub-protocol that ends with every error is sent one of code "closed" with the
+// reason, unless the code is 1000.
 //
 // Only the first Close counts; later ones return an error that unwraps to
 // net.ErrClosed. A code or a reason that may not be sent is an error too, and
@@ -173,7 +177,20 @@ func (s *Session) Close(code transport.StatusCode, reason string) error {
 	if err := transport.CheckClose(code, reason); err != nil {
 		return err
 	}
+	s.explain(code, reason)
 	return s.end(code, reason, nil, false)
+}
+
+// explain has the last word of a sub-protocol say why the session ends, where the
+// transport can't: a stream of bytes has no close frame.
+func (s *Session) explain(code transport.StatusCode, reason string) {
+	if code == transport.StatusNormalClosure || s.endpoint.transport.Features().Boundaries ||
+		!s.framer.Features().FatalErrors || s.in.Load()&inReady == 0 {
+		return
+	}
+	e := subprotocol.Error{Code: "closed", Text: cmp.Or(reason, fmt.Sprintf("the server ends with status %d", code)), Fatal: true, Status: code}
+	// What can't be sent was counted.
+	_, _ = s.reply(s.endpoint.pools.scratch(&subprotocol.Message{Kind: subprotocol.KindError, Error: &e}))
 }
 
 // phase is how far the end of a session has come.
