@@ -21,6 +21,12 @@ var rabbitmq = row{
 	Note:  "Erlang, STOMP over WebSocket; fan-out and queues only; its stats are empty; nothing is persistent; schedulers that wait for work spin",
 }
 
+const (
+	rabbitmqPlugins = "[rabbitmq_stomp,rabbitmq_web_stomp].\n"
+	rabbitmqConf    = "listeners.tcp = none\nstomp.listeners.tcp.1 = 127.0.0.1:%s\nweb_stomp.tcp.ip = 127.0.0.1\n" +
+		"web_stomp.tcp.port = %s\ndisk_free_limit.absolute = 1MB\nlog.console = false\nlog.file = false\n"
+)
+
 const rabbitmqConnect = "CONNECT\naccept-version:1.2\nhost:/\nlogin:guest\npasscode:guest\nheart-beat:0,0\n\n\x00"
 
 // stompPublisher connects to where a broker speaks STOMP over TCP.

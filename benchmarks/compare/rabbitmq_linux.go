@@ -43,11 +43,10 @@ func startRabbitMQ(s site) (*server, error) {
 		}
 	}
 	ws, stomp, dist, names := ports[0], ports[1], ports[2], ports[3]
-	conf := fmt.Sprintf("listeners.tcp = none\nstomp.listeners.tcp.1 = 127.0.0.1:%s\nweb_stomp.tcp.ip = 127.0.0.1\n"+
-		"web_stomp.tcp.port = %s\ndisk_free_limit.absolute = 1MB\nlog.console = false\nlog.file = false\n", stomp, ws)
+	conf := fmt.Sprintf(rabbitmqConf, stomp, ws)
 	in := func(name string) string { return filepath.Join(dir, name) }
 	err = errors.Join(os.WriteFile(in("rabbitmq.conf"), []byte(conf), 0o600),
-		os.WriteFile(in("plugins"), []byte("[rabbitmq_stomp,rabbitmq_web_stomp].\n"), 0o600))
+		os.WriteFile(in("plugins"), []byte(rabbitmqPlugins), 0o600))
 	if err != nil {
 		return nil, err
 	}
