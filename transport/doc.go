@@ -29,5 +29,5 @@
 // works under every part of weft.
 //
 // Optional powers are small exported interfaces ([Yielder], [Pauser], [Pinger],
-// [RoundTripTimer], [ListenerServer], [Binder]), found with [As] through wrappers.
+// [RoundTripTimer], [ListenerServer], [Binder], [OriginChecker]), found with [As] through wrappers.
 package transport

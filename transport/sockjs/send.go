@@ -1,0 +1,144 @@
+package sockjs
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+	"unicode/utf8"
+
+	"github.com/weftws/weft/transport"
+)
+
+// maxSends bounds the send requests of one session that run at once. A client has one.
+const maxSends = 4
+
+// xhrSend takes messages: the body is an array.
+func (t *Transport) xhrSend(w http.ResponseWriter, q *request) {
+	s, done := t.sender(w, q)
+	if s == nil {
+		return
+	}
+	defer done()
+	body, ok := t.body(w, q.Request)
+	if ok && t.deliver(w, q, s, body) {
+		w.Header().Set("Content-Type", "text/plain;charset=UTF-8")
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// jsonpSend takes messages out of a form or a text.
+func (t *Transport) jsonpSend(w http.ResponseWriter, q *request) {
+	s, done := t.sender(w, q)
+	if s == nil {
+		return
+	}
+	defer done()
+	body, ok := t.body(w, q.Request)
+	if !ok {
+		return
+	}
+	if media, _, _ := mime.ParseMediaType(q.Header.Get("Content-Type")); media == "application/x-www-form-urlencoded" {
+		form, err := url.ParseQuery(string(body))
+		if err != nil {
+			fail(w, http.StatusInternalServerError, "Broken JSON encoding.")
+			return
+		}
+		body = []byte(form.Get("d"))
+	}
+	if t.deliver(w, q, s, body) {
+		fail(w, http.StatusOK, "ok")
+	}
+}
+
+// sender finds the session that a send request is for, or answers it.
+func (t *Transport) sender(w http.ResponseWriter, q *request) (s *session, done func()) {
+	s = t.lookup(q.key)
+	if s == nil || !s.open() {
+		fail(w, http.StatusNotFound, "no such session")
+		return nil, nil
+	}
+	select {
+	case s.sends <- struct{}{}:
+		return s, func() { <-s.sends }
+	default:
+		unavailable(w)
+		return nil, nil
+	}
+}
+
+// open reports whether messages may come in.
+func (s *session) open() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state <= stateOpen
+}
+
+// deliver hands the messages of a body to s, and waits until they are received.
+func (t *Transport) deliver(w http.ResponseWriter, q *request, s *session, body []byte) bool {
+	if len(body) == 0 {
+		fail(w, http.StatusInternalServerError, "Payload expected.")
+		return false
+	}
+	list, err := decodeArray(body)
+	for _, m := range list {
+		if !utf8.Valid(m) {
+			err = errBroken
+		}
+	}
+	if err != nil {
+		fail(w, http.StatusInternalServerError, "Broken JSON encoding.")
+		return false
+	}
+	list, big := t.opts.cut(list)
+	select {
+	case <-s.in.push(list):
+	case <-q.Context().Done():
+	}
+	if big {
+		_ = s.end(transport.StatusMessageTooBig, "message too big", transport.ErrMessageTooBig)
+		fail(w, http.StatusRequestEntityTooLarge, "message too big")
+		return false
+	}
+	return true
+}
+
+// body reads a body, bounded in size and in time.
+func (t *Transport) body(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(t.opts.BodyTimeout)) // not every writer has deadlines
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(t.opts.MaxBodyBytes)))
+	if err == nil {
+		_ = rc.SetReadDeadline(time.Time{})
+		return body, true
+	}
+	_, big := errors.AsType[*http.MaxBytesError](err)
+	switch {
+	case big:
+		fail(w, http.StatusRequestEntityTooLarge, "request body too large")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		w.Header().Set("Connection", "close")
+		fail(w, http.StatusRequestTimeout, "request body too slow")
+	default:
+		fail(w, http.StatusBadRequest, "request body broken")
+	}
+	return nil, false
+}
+
+// drain reads the body of a receive request, which should have none: net/http notices that
+// a client has gone away only once the body is read.
+func (t *Transport) drain(w http.ResponseWriter, r *http.Request) bool {
+	if r.Body == nil || r.Body == http.NoBody {
+		return true
+	}
+	_, ok := t.body(w, r)
+	return ok
+}
+
+func unavailable(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", "5")
+	fail(w, http.StatusServiceUnavailable, "too many requests")
+}
