@@ -65,9 +65,10 @@ func (t *Transport) newLeg(k *kind, w http.ResponseWriter, r *http.Request, call
 		kind: k, opts: &t.opts, buffers: &t.buffers, w: w, rc: http.NewResponseController(w), ctx: r.Context(),
 		callback: callback, wake: make(chan struct{}, 1),
 	}
-	// A server's ReadTimeout would end the context of a request that waits. Not every
-	// writer has deadlines.
+	// The timeouts of a server would end a request that waits. Not every writer has
+	// deadlines.
 	_ = l.rc.SetReadDeadline(time.Time{})
+	_ = l.rc.SetWriteDeadline(time.Time{})
 	return l
 }
 
@@ -99,7 +100,7 @@ func (l *leg) start() error {
 		return nil
 	}
 	l.begun = true
-	return l.out([]byte(l.kind.prelude(l.callback)))
+	return l.out([]byte(l.kind.prelude(l.callback)), false)
 }
 
 // write sends a frame.
@@ -113,13 +114,16 @@ func (l *leg) write(frame []byte, last bool) error {
 		l.w.Header().Set("Content-Length", strconv.Itoa(len(p)))
 	}
 	l.sent += len(p)
-	return l.out(p)
+	return l.out(p, last)
 }
 
 // out writes p and sees to it that it leaves.
-func (l *leg) out(p []byte) error {
+func (l *leg) out(p []byte, last bool) error {
 	if l.opts.WriteTimeout > 0 {
 		_ = l.rc.SetWriteDeadline(time.Now().Add(l.opts.WriteTimeout))
+		if !last { // HTTP/2 ends a stream whose deadline passes, whether it writes or not
+			defer l.rc.SetWriteDeadline(time.Time{}) //nolint:errcheck // as above
+		}
 	}
 	if _, err := l.w.Write(p); err != nil {
 		return err

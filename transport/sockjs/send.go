@@ -24,7 +24,7 @@ func (t *Transport) xhrSend(w http.ResponseWriter, q *request) {
 	}
 	defer done()
 	body, ok := t.body(w, q.Request)
-	if ok && t.deliver(w, q, s, body) {
+	if ok && t.deliver(w, s, body) {
 		w.Header().Set("Content-Type", "text/plain;charset=UTF-8")
 		w.WriteHeader(http.StatusNoContent)
 	}
@@ -49,7 +49,7 @@ func (t *Transport) jsonpSend(w http.ResponseWriter, q *request) {
 		}
 		body = []byte(form.Get("d"))
 	}
-	if t.deliver(w, q, s, body) {
+	if t.deliver(w, s, body) {
 		fail(w, http.StatusOK, "ok")
 	}
 }
@@ -78,7 +78,7 @@ func (s *session) open() bool {
 }
 
 // deliver hands the messages of a body to s, and waits until they are received.
-func (t *Transport) deliver(w http.ResponseWriter, q *request, s *session, body []byte) bool {
+func (t *Transport) deliver(w http.ResponseWriter, s *session, body []byte) bool {
 	if len(body) == 0 {
 		fail(w, http.StatusInternalServerError, "Payload expected.")
 		return false
@@ -94,10 +94,8 @@ func (t *Transport) deliver(w http.ResponseWriter, q *request, s *session, body 
 		return false
 	}
 	list, big := t.opts.cut(list)
-	select {
-	case <-s.in.push(list):
-	case <-q.Context().Done():
-	}
+	// Also if the client has gone away: it shall not be able to queue more and more.
+	<-s.in.push(list)
 	if big {
 		_ = s.end(transport.StatusMessageTooBig, "message too big", transport.ErrMessageTooBig)
 		fail(w, http.StatusRequestEntityTooLarge, "message too big")

@@ -354,10 +354,13 @@ func (s *session) heartbeat(l *leg) bool {
 // begin opens a new session on l: it asks the acceptor, writes the open frame, and hands
 // the session over.
 func (s *session) begin(l *leg, w http.ResponseWriter, h *transport.Handshake, a transport.Acceptor) {
-	opened := false
+	counted, opened := false, false
 	defer func() {
 		if !opened { // refused, gone, or the application panics
 			s.fail()
+			if counted {
+				s.t.stats.ended(s.opener)
+			}
 		}
 	}()
 	ctx, cancel := context.WithTimeout(l.ctx, s.t.opts.HandshakeTimeout)
@@ -388,6 +391,8 @@ func (s *session) begin(l *leg, w http.ResponseWriter, h *transport.Handshake, a
 		s.state, s.leg = stateOpen, l
 		s.mu.Unlock()
 	}
+	s.t.stats.opened(s.opener)
+	counted = true
 	s.in.open(admission.Open(s))
 	opened = true
 	if last {
@@ -408,5 +413,4 @@ func (s *session) fail() {
 	}
 	s.mu.Unlock()
 	s.t.forget(s)
-	s.t.stats.ended(s.opener)
 }

@@ -267,7 +267,6 @@ func (t *Transport) session(k key, opener legID) (s *session, fresh bool) {
 	}
 	s = &session{t: t, key: k, opener: opener, sends: make(chan struct{}, maxSends)}
 	t.sessions[k] = s
-	t.stats.opened(opener)
 	return s, true
 }
 
