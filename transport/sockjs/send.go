@@ -16,6 +16,9 @@ import (
 // maxSends bounds the send requests of one session that run at once. A client has one.
 const maxSends = 4
 
+// errNotUTF8 is the cause of sessions whose client sent text that is none.
+var errNotUTF8 = errors.New("sockjs: text message is not UTF-8")
+
 // xhrSend takes messages: the body is an array.
 func (t *Transport) xhrSend(w http.ResponseWriter, q *request) {
 	s, done := t.sender(w, q)
@@ -84,10 +87,9 @@ func (t *Transport) deliver(w http.ResponseWriter, s *session, body []byte) bool
 		return false
 	}
 	list, err := decodeArray(body)
-	for _, m := range list {
-		if !utf8.Valid(m) {
-			err = errBroken
-		}
+	if err == nil && !utf8.Valid(body) {
+		err = errNotUTF8
+		_ = s.end(transport.StatusInvalidPayloadData, "invalid UTF-8", err)
 	}
 	if err != nil {
 		fail(w, http.StatusInternalServerError, "Broken JSON encoding.")
