@@ -3,6 +3,7 @@ package sockjs
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -190,7 +191,7 @@ func (c *requestConn) receive(resp *http.Response, br *bufio.Reader) {
 	for err == nil {
 		err = c.frames(br)
 		resp.Body.Close()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			if resp, err = c.post(c.d.leg, nil); err == nil {
 				br = bufio.NewReader(resp.Body)
 			}
@@ -241,8 +242,10 @@ func (c *requestConn) frames(br *bufio.Reader) error {
 
 func requestKit(leg string) transporttest.Factory {
 	return func(s transporttest.Setup) (*transporttest.Server, error) {
+		// That the client has gone away between two polls is noticed only by these.
+		const soon = 300 * time.Millisecond
 		o := &Options{
-			MaxMessageSize: s.MaxMessageSize, MaxBodyBytes: 6*s.MaxMessageSize + maxFrame, CloseTimeout: s.CloseTimeout, DisconnectDelay: 500 * time.Millisecond,
+			MaxMessageSize: s.MaxMessageSize, MaxBodyBytes: 6*s.MaxMessageSize + maxFrame, DisconnectDelay: 2 * time.Second, CloseTimeout: cmp.Or(s.CloseTimeout, soon),
 		}
 		tr := New(nil, o)
 		ep := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { tr.ServeHTTP(w, r, s.Acceptor) })

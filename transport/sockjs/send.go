@@ -60,24 +60,29 @@ func (t *Transport) jsonpSend(w http.ResponseWriter, q *request) {
 // sender finds the session that a send request is for, or answers it.
 func (t *Transport) sender(w http.ResponseWriter, q *request) (s *session, done func()) {
 	s = t.lookup(q.key)
-	if s == nil || !s.open() {
+	if s == nil {
 		fail(w, http.StatusNotFound, "no such session")
 		return nil, nil
 	}
-	select {
-	case s.sends <- struct{}{}:
-		return s, func() { <-s.sends }
-	default:
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.state > stateOpen:
+		fail(w, http.StatusNotFound, "no such session")
+		return nil, nil
+	case s.sends == maxSends:
 		unavailable(w)
 		return nil, nil
 	}
+	s.sends++
+	return s, s.sent
 }
 
-// open reports whether messages may come in.
-func (s *session) open() bool {
+// sent notes that a send request is done, without the lock.
+func (s *session) sent() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state <= stateOpen
+	s.sends--
 }
 
 // deliver hands the messages of a body to s, and waits until they are received.

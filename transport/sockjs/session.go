@@ -33,13 +33,13 @@ type session struct {
 	opener legID // how the session was opened
 	sub    string
 	in     inbox
-	sends  chan struct{} // has room for as many send requests as may run
 
 	mu      sync.Mutex
 	state   state
 	leg     *leg    // attached: it takes the frames
 	writing *leg    // the latest that is in a write
 	legs    int     // receive requests that have not ended
+	sends   int     // send requests that have not ended
 	frame   *[]byte // a batch that was taken and is not being written
 	owed    int     // Writes that were short and have had no Writable
 	goodbye []byte  // the close frame, while closing and afterwards

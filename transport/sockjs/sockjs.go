@@ -265,7 +265,7 @@ func (t *Transport) session(k key, opener legID) (s *session, fresh bool) {
 	if len(t.sessions) >= t.opts.MaxSessions {
 		return nil, false
 	}
-	s = &session{t: t, key: k, opener: opener, sends: make(chan struct{}, maxSends)}
+	s = &session{t: t, key: k, opener: opener}
 	t.sessions[k] = s
 	return s, true
 }
