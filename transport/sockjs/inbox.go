@@ -226,7 +226,8 @@ func (b *inbox) settle(err error) {
 	b.kick()
 }
 
-// notify calls Writable n times more, now or after Open has returned.
+// notify calls Writable n times more, now or after Open has returned, unless the end has
+// begun on this side.
 func (b *inbox) notify(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -235,7 +236,7 @@ func (b *inbox) notify(n int) {
 		return
 	}
 	b.waking = true
-	for b.wakes > 0 && b.final == nil {
+	for b.wakes > 0 && b.final == nil && !b.discards {
 		b.wakes--
 		b.mu.Unlock()
 		b.r.Writable()

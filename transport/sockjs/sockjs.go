@@ -61,7 +61,7 @@
 //
 // All are in Options and on by default. How many sessions there are, in all and for each
 // key, is also what the endpoint limits, but it does not see those that
-// are closed and not forgotten; these hold about 300 bytes and a timer. A session
+// are closed and not forgotten; these hold half a KiB and a timer. A session
 // without requests has no goroutine.
 package sockjs
 

@@ -132,11 +132,11 @@ func (f *framed) end(code transport.StatusCode, reason string, cause *transport.
 	}
 	f.closing = true
 	f.cause = cause
+	f.in.discard()
 	if f.framing.byes && (cause == nil || !errors.Is(cause, errBroken)) {
 		_, _ = f.send(transport.Message{Type: transport.MessageText, Data: appendClose(nil, code, reason)})
 	}
 	f.mu.Unlock()
-	f.in.discard()
 	return f.inner.Close(code, reason)
 }
 
