@@ -245,7 +245,7 @@ func requestKit(leg string) transporttest.Factory {
 		// That the client has gone away between two polls is noticed only by these.
 		const soon = 300 * time.Millisecond
 		o := &Options{
-			MaxMessageSize: s.MaxMessageSize, MaxBodyBytes: 6*s.MaxMessageSize + maxFrame, DisconnectDelay: 2 * time.Second, CloseTimeout: cmp.Or(s.CloseTimeout, soon),
+			MaxMessageSize: s.MaxMessageSize, MaxBodyBytes: 6*s.MaxMessageSize + maxFrame, DisconnectDelay: time.Second, CloseTimeout: cmp.Or(s.CloseTimeout, soon),
 		}
 		tr := New(nil, o)
 		ep := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { tr.ServeHTTP(w, r, s.Acceptor) })
