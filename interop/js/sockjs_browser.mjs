@@ -44,7 +44,7 @@ for (const url of pages) {
   page.on("pageerror", (e) => failures.push(`${from}: ${e.message}`));
   const on = (transport, name, f) => {
     (seen[transport] ??= {})[from] = 0;
-    all[`${from}: ${transport}, ${name}`] = async () => {
+    all[`${from}, ${transport}, ${name}`] = async () => {
       // A fresh page: polls that JSONP leaves behind would take the browser's six connections.
       await page.goto(url);
       await page.getByRole("status").filter({ hasText: "ready" }).waitFor();

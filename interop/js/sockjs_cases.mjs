@@ -10,7 +10,7 @@ export const texts = [
   "\u200c\u200f\u2060\u206f\ufff0\u070f\u0600\u17b4", "x".repeat(6000), "[\"a\"]",
 ];
 
-/** A promise of the next event, and of a failure should the session end before. */
+/** Keeps what comes. Whoever waits for a message fails when the session ends. */
 function watch(sock) {
   const got = [];
   let wake = () => {}, over;
@@ -78,15 +78,22 @@ export async function large(SockJS, url, transport) {
   await w.closed();
 }
 
-/** Another client's end is told to the server: it gets no more of what is sent to all. */
+/** What either of two clients sends comes to both. */
 export async function both(SockJS, url, transport) {
   const [a, b] = [make(SockJS, url, transport), make(SockJS, url, transport)];
   const [wa, wb] = [watch(a), watch(b)];
-  await Promise.all([wa.open(), wb.open()]);
   const text = `${transport} ${Math.random()}`;
-  const come = async (w) => { while ((await w.take(1))[0] !== text); };
-  a.send(text);
-  await Promise.all([come(wa), come(wb)]);
+  const come = async (w, text) => { while ((await w.take(1))[0] !== text); };
+  const join = async (sock, w, name) => { // open comes before the server has subscribed it
+    await w.open();
+    sock.send(`${text} ${name}`);
+    await come(w, `${text} ${name}`);
+  };
+  await Promise.all([join(a, wa, "a"), join(b, wb, "b")]);
+  for (const [sock, end] of [[a, "from a"], [b, "from b"]]) {
+    sock.send(`${text} ${end}`);
+    await Promise.all([wa, wb].map((w) => come(w, `${text} ${end}`)));
+  }
   a.close();
   b.close();
   await Promise.all([wa.closed(), wb.closed()]);
