@@ -257,6 +257,18 @@ var protocolRows = []protocolRow{
 			require.Empty(s.t, a.Header.Values("Access-Control-Allow-Headers"))
 		}
 	}},
+	{"xhr_send of escapes before letters of several bytes", func(s *service) {
+		p := fresh("/echo")
+		s.gives(s.post(p+"/xhr", ""), 200, "o\n")
+		for _, text := range []string{"\\n日本語", "\\u0041ä", "\\n\\n\\n\\n😀ß", "日\\n本"} {
+			s.gives(s.post(p+"/xhr_send", `["`+text+`"]`), 204, "")
+			var want []string
+			require.NoError(s.t, json.Unmarshal([]byte(`["`+text+`"]`), &want))
+			var got []string
+			require.NoError(s.t, json.Unmarshal([]byte(strings.TrimPrefix(s.post(p+"/xhr", "").body, "a")), &got))
+			require.Equal(s.t, want, got)
+		}
+	}},
 	{"xhr_send of no messages", func(s *service) {
 		p := fresh("/echo")
 		s.gives(s.post(p+"/xhr", ""), 200, "o\n")

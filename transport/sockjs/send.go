@@ -91,8 +91,9 @@ func (t *Transport) deliver(w http.ResponseWriter, s *session, body []byte) bool
 		fail(w, http.StatusInternalServerError, "Payload expected.")
 		return false
 	}
+	valid := utf8.Valid(body) // before it is decoded in place
 	list, err := decodeArray(body)
-	if err == nil && !utf8.Valid(body) {
+	if err == nil && !valid {
 		err = errNotUTF8
 		_ = s.end(transport.StatusInvalidPayloadData, "invalid UTF-8", err)
 	}
