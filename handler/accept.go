@@ -43,6 +43,16 @@ func (e *Endpoint) Accept(h *transport.Handshake) (transport.Admission, error) {
 	return (*admission)(s), nil
 }
 
+// CheckOrigin implements transport.OriginChecker, by the rules of WithOrigins. A
+// refusal is counted and told to Hooks.Refuse as that of a handshake is.
+func (e *Endpoint) CheckOrigin(h *transport.Handshake) error {
+	err := e.cfg.checkOrigin(h)
+	if err != nil {
+		e.refused(h, refusedOrigin, err)
+	}
+	return err
+}
+
 // refused counts a refusal and tells the hook.
 func (e *Endpoint) refused(h *transport.Handshake, why refusal, err error) {
 	e.counts.refused[why].Add(1)

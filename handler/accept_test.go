@@ -89,6 +89,7 @@ func TestOrigin(t *testing.T) {
 			if tt.ok {
 				require.NoError(t, err)
 				a.Abort(nil)
+				require.NoError(t, ep.CheckOrigin(shake(tt.host, nil, tt.origins...)))
 				return
 			}
 			r := refusalOf(t, err)
@@ -96,6 +97,11 @@ func TestOrigin(t *testing.T) {
 			require.Contains(t, r.Text, fmt.Sprintf("%q", tt.origins[0]))
 			require.Contains(t, r.Text, "handler.WithOrigins")
 			require.EqualValues(t, 1, ep.Stats().Refused.Origin)
+
+			again := ep.CheckOrigin(shake(tt.host, nil, tt.origins...))
+			require.Equal(t, err, again)
+			require.Equal(t, again, told)
+			require.EqualValues(t, 2, ep.Stats().Refused.Origin)
 		})
 	}
 }

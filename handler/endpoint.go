@@ -52,8 +52,9 @@ type Endpoint struct {
 }
 
 var (
-	_ http.Handler       = (*Endpoint)(nil)
-	_ transport.Acceptor = (*Endpoint)(nil)
+	_ http.Handler            = (*Endpoint)(nil)
+	_ transport.Acceptor      = (*Endpoint)(nil)
+	_ transport.OriginChecker = (*Endpoint)(nil)
 )
 
 // NewEndpoint makes an endpoint. WithSubProtocols is required. It panics if the

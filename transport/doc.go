@@ -24,10 +24,11 @@
 // # Implementations
 //
 // The folders beside this one list them: pipe, in memory, the reference; gobwas and
-// gorilla, WebSocket on the libraries of these names; tcp, byte streams. The package transporttest holds
+// gorilla, WebSocket on the libraries of these names; tcp, byte streams;
+// sockjs, requests where WebSocket does not get through. The package transporttest holds
 // the rules of this contract as tests; an implementation that passes its Run
 // works under every part of weft.
 //
 // Optional powers are small exported interfaces ([Yielder], [Pauser], [Pinger],
-// [RoundTripTimer], [ListenerServer], [Binder]), found with [As] through wrappers.
+// [RoundTripTimer], [ListenerServer], [Binder], [OriginChecker]), found with [As] through wrappers.
 package transport

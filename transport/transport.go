@@ -53,6 +53,15 @@ type Acceptor interface {
 	Accept(h *Handshake) (Admission, error)
 }
 
+// An OriginChecker is an Acceptor that tells apart from Accept whether pages of the
+// origin in h.Header may talk to it. A transport that answers requests besides its
+// handshakes (SockJS) asks it for each of them, so that there is one list of origins.
+type OriginChecker interface {
+	// CheckOrigin returns nil if they may, or if h.Header has no Origin, else the
+	// error that refuses the request, as Accept does. It must not wait.
+	CheckOrigin(h *Handshake) error
+}
+
 // An Admission is a handshake that was accepted and not yet answered. The
 // transport calls exactly one of Open and Abort, exactly once.
 type Admission interface {

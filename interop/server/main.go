@@ -24,6 +24,20 @@
 // guest, and the virtual host whatever the client calls it. SUBSCRIBE and SEND are as
 // package handler/broker says.
 //
+// SockJS is below /gobwas/sockjs and /gorilla/sockjs, and at the root with the engine
+// of -sockjs-engine. Pages of every origin may use all but the last:
+//
+//	/echo                      sends text back; a streaming response has 4096 bytes
+//	/disabled_websocket_echo   sends text back, and has no WebSocket
+//	/cookie_needed_echo        sends text back, and sets the cookie JSESSIONID
+//	/close                     closes at once, with 3000 "Go away!"
+//	/amplify                   answers a number n with 2^n letters
+//	/broadcast                 sends text to all
+//	/ticker                    sends "tick!" each second
+//	/sockjs-stomp              speaks STOMP, to the same broker
+//
+// The page for iframes gets its script from -sockjs-url.
+//
 // With -compress both engines accept permessage-deflate, for messages of any size,
 // and with -takeover gobwas refers to earlier messages. With -static pages of a
 // folder are served from everywhere else.
@@ -59,6 +73,8 @@ type flags struct {
 	addr, static       string
 	stompTCP           string
 	compress, takeover bool
+	sockJSURL          string
+	sockJSEngine       string
 }
 
 func main() {
@@ -70,6 +86,8 @@ func main() {
 	flag.StringVar(&f.stompTCP, "stomp-tcp", "", "loopback `address` to listen on for STOMP over TCP, none by default")
 	flag.BoolVar(&f.compress, "compress", false, "accept permessage-deflate")
 	flag.BoolVar(&f.takeover, "takeover", false, "with -compress: let gobwas take contexts over")
+	flag.StringVar(&f.sockJSURL, "sockjs-url", "", "where the page for iframes gets sockjs-client from, none by default")
+	flag.StringVar(&f.sockJSEngine, "sockjs-engine", "gobwas", "which `engine`, gobwas or gorilla, SockJS has at the root")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -87,6 +105,9 @@ func run(ctx context.Context, f flags) error {
 			return err
 		}
 	}
+	if f.sockJSEngine != "gobwas" && f.sockJSEngine != "gorilla" {
+		return fmt.Errorf("there is no engine %q", f.sockJSEngine)
+	}
 	if f.takeover && !f.compress {
 		return errors.New("-takeover is nothing without -compress")
 	}
@@ -102,6 +123,7 @@ func run(ctx context.Context, f flags) error {
 	b := newBroker()
 	defer b.Close()
 	var endpoints []*handler.Endpoint
+	front := http.Handler(mux)
 	for i, t := range f.engines() {
 		e := newEcho(t)
 		mux.Handle("/"+t.Name()+"/echo", e)
@@ -113,12 +135,15 @@ func run(ctx context.Context, f flags) error {
 			mux.Handle("/stomp", s)
 		}
 		endpoints = append(endpoints, e, v, s)
+		var more []*handler.Endpoint
+		front, more = f.sockJS(t, b, front)
+		endpoints = append(endpoints, more...)
 	}
 	ln, err := net.Listen("tcp", f.addr)
 	if err != nil {
 		return err
 	}
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	srv := &http.Server{Handler: front, ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 2)
 	go func() { failed <- srv.Serve(ln) }()
 	fmt.Println("listening on", ln.Addr())

@@ -32,7 +32,8 @@ func setHeader(h http.Header, r *transport.Refusal) {
 	h.Set("X-Content-Type-Options", "nosniff")
 }
 
-func writeRefusal(w http.ResponseWriter, r *transport.Refusal) {
+// WriteRefusal answers a request with r.
+func WriteRefusal(w http.ResponseWriter, r *transport.Refusal) {
 	setHeader(w.Header(), r)
 	w.WriteHeader(r.Status)
 	_, _ = fmt.Fprintln(w, r.Text)

@@ -32,20 +32,20 @@ type Taken struct {
 // transport's; timeout bounds the acceptor.
 func Serve(w http.ResponseWriter, r *http.Request, name string, timeout time.Duration, a transport.Acceptor, open func(*Taken) error) {
 	if refusal := check(r); refusal != nil {
-		writeRefusal(w, refusal)
+		WriteRefusal(w, refusal)
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
-	admission, err := a.Accept(newHandshake(ctx, name, r))
+	admission, err := a.Accept(NewHandshake(ctx, name, r))
 	if err != nil {
-		writeRefusal(w, Refusal(err))
+		WriteRefusal(w, Refusal(err))
 		return
 	}
 	nc, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		admission.Abort(err)
-		writeRefusal(w, &transport.Refusal{Status: http.StatusInternalServerError,
+		WriteRefusal(w, &transport.Refusal{Status: http.StatusInternalServerError,
 			Text: "this server can't hand over the connection: its http.ResponseWriter has no Hijack, and no Unwrap that leads to one"})
 		return
 	}
@@ -59,7 +59,7 @@ func Serve(w http.ResponseWriter, r *http.Request, name string, timeout time.Dur
 // check says what keeps r from being an opening handshake (section 4.2.1).
 func check(r *http.Request) *transport.Refusal {
 	switch {
-	case !hasToken(r.Header, "Connection", "upgrade") || !hasToken(r.Header, "Upgrade", "websocket"):
+	case !HasToken(r.Header, "Connection", "upgrade") || !HasToken(r.Header, "Upgrade", "websocket"):
 		return &transport.Refusal{Status: http.StatusUpgradeRequired,
 			Text:   "this is a WebSocket endpoint: the request needs the headers Connection: Upgrade and Upgrade: websocket",
 			Header: http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}}}
@@ -104,7 +104,8 @@ func IsToken[T string | []byte](s T) bool {
 // IsControl reports whether r may not stand in a field of a header.
 func IsControl(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
 
-func hasToken(h http.Header, name, token string) bool {
+// HasToken reports whether one of the lines of a header has that token, in any case.
+func HasToken(h http.Header, name, token string) bool {
 	for _, line := range h.Values(name) {
 		for _, t := range AppendTokens(nil, line) {
 			if strings.EqualFold(t, token) {
@@ -126,7 +127,8 @@ func AppendTokens(tokens []string, line string) []string {
 	return tokens
 }
 
-func newHandshake(ctx context.Context, name string, r *http.Request) *transport.Handshake {
+// NewHandshake shows r to an acceptor; name is the transport's.
+func NewHandshake(ctx context.Context, name string, r *http.Request) *transport.Handshake {
 	h := &transport.Handshake{
 		Transport:  name,
 		Host:       r.Host,
