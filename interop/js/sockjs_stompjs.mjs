@@ -24,13 +24,14 @@ for (const transport of ["websocket", "xhr-streaming", "xhr-polling"]) {
     return peer;
   };
   const connect = (conf) => make(conf).connect();
+  const own = `${process.pid}/${transport}`; // the engines have one broker
   const on = (name, f) => { all[`${transport}, ${name}`] = f; };
 
   on("topic", async () => {
     const [a, b] = [await connect(), await connect()];
     assert.equal(a.sock.transport, transport);
     assert.equal(a.client.connectedVersion, "1.2");
-    const destination = `/topic/${transport}`;
+    const destination = `/topic/${own}`;
     const inboxes = [await a.subscribe(destination), await b.subscribe(destination)];
     await Promise.all(texts.map((t) => a.sent(destination, t)));
     for (const i of inboxes) {
@@ -40,7 +41,7 @@ for (const transport of ["websocket", "xhr-streaming", "xhr-polling"]) {
     await b.end();
   });
   on("queue with acks", async () => {
-    const destination = `/queue/${transport}`;
+    const destination = `/queue/${own}`;
     const a = await connect();
     for (const body of ["1", "2", "3"]) await a.sent(destination, body);
     const inbox = await a.subscribe(destination, { ack: "client-individual" });
@@ -54,7 +55,7 @@ for (const transport of ["websocket", "xhr-streaming", "xhr-polling"]) {
     await b.end();
   });
   on("transaction", async () => {
-    const destination = `/topic/tx/${transport}`;
+    const destination = `/topic/tx/${own}`;
     const a = await connect();
     const inbox = await a.subscribe(destination);
     const tx = a.client.begin();
@@ -74,13 +75,13 @@ for (const transport of ["websocket", "xhr-streaming", "xhr-polling"]) {
     const a = make({ reconnectDelay: 50 });
     let inbox;
     a.client.onConnect = async (frame) => {
-      inbox = await a.subscribe(`/topic/again/${transport}`);
+      inbox = await a.subscribe(`/topic/again/${own}`);
       a.connects.put(frame);
     };
     await a.connect();
     a.send("/nowhere", "");
     await a.connects.take();
-    await a.sent(`/topic/again/${transport}`, "here");
+    await a.sent(`/topic/again/${own}`, "here");
     assert.equal((await inbox.take()).body, "here");
     await a.client.deactivate();
   });
