@@ -43,7 +43,7 @@ func (q *queue) work() {
 	done := false
 	defer func() {
 		if !done { // a Sender or a hook has ended this goroutine
-			go q.resumeAfter(c, e, number)
+			go q.resumeAfter(c, e, number, a)
 		}
 	}()
 	for n := 0; ; n++ {
@@ -80,9 +80,9 @@ func (q *queue) resume() {
 	q.work()
 }
 
-// resumeAfter goes on after the delivery of e has ended its goroutine.
-func (q *queue) resumeAfter(c *consumer, e *entry, number uint64) {
-	var a aftermath
+// resumeAfter goes on after the delivery of e has ended its goroutine, which has left a
+// undone.
+func (q *queue) resumeAfter(c *consumer, e *entry, number uint64, a aftermath) {
 	q.mu.Lock()
 	q.handed(c, e, number, errPanic, &a)
 	q.mu.Unlock()

@@ -271,11 +271,14 @@ func TestSelectorLetsOthersHaveTheQueue(t *testing.T) {
 func TestSenderEndsItsGoroutine(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var b *Broker
-		told := 0
-		b = New(&Options{MaxDeliveries: 1, Hooks: Hooks{DeadLettered: func(d string, _ *subprotocol.Message, _ DeadReason) {
-			b.Queue(d)
-			told++
-		}}})
+		told, expired := 0, 0
+		b = New(&Options{MaxDeliveries: 1, Hooks: Hooks{
+			DeadLettered: func(d string, _ *subprotocol.Message, _ DeadReason) {
+				b.Queue(d)
+				told++
+			},
+			Expired: func(string, *subprotocol.Message) { expired++ },
+		}})
 		s := serve(t, b, handler.WithOutbound(func(next handler.Sender) handler.Sender {
 			return handler.SenderFunc(func(o handler.Outgoing) (handler.Status, error) {
 				if string(o.Message.Body) == "bad" {
@@ -292,6 +295,22 @@ func TestSenderEndsItsGoroutine(t *testing.T) {
 		synctest.Wait()
 		a.wait("good")
 		require.Equal(t, 1, told)
+
+		// Nor is forgotten what came before.
+		q, err := b.lockQueue("/queue/a")
+		require.NoError(t, err)
+		for _, e := range []*entry{
+			{message: &subprotocol.Message{Body: []byte("old")}, expires: 1}, {message: &subprotocol.Message{Body: []byte("bad")}},
+		} {
+			e.size = sizeOf(e.message)
+			q.held().Add(e.size)
+			q.push(e)
+		}
+		q.unlock()
+		go q.pump()
+		synctest.Wait()
+		require.Equal(t, 2, told)
+		require.Equal(t, 1, expired)
 		a.leave()
 	})
 }
