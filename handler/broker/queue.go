@@ -223,8 +223,8 @@ func (q *queue) part(c *consumer) {
 	}
 	if !q.private {
 		q.unlock()
-		q.pump()
 		q.broker.finish(&a)
+		q.pump()
 		return
 	}
 	for q.ready.head != nil {
@@ -337,8 +337,8 @@ func (q *queue) keep(it *item, user string) {
 		q.drop(old, &a)
 	}
 	q.mu.Unlock()
-	q.pump()
 	b.finish(&a)
+	q.pump()
 }
 
 // wake does what q has waited for.
@@ -374,8 +374,8 @@ func (q *queue) wake(now time.Time) {
 	})
 	q.sweep(now, &a)
 	q.unlock()
-	q.pump()
 	q.broker.finish(&a)
+	q.pump()
 }
 
 // sweep drops what has expired. mu is held.

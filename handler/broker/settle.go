@@ -184,10 +184,10 @@ func (b *Broker) do(ops []*op) error {
 			}
 		}
 	}
+	b.finish(&a)
 	for _, q := range queues {
 		q.pump()
 	}
-	b.finish(&a)
 	return err
 }
 
