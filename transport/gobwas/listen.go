@@ -318,5 +318,5 @@ func refuse(nc net.Conn, err error) {
 // refuseTime and maxRefused bound what is read from a refused client.
 const (
 	refuseTime = time.Second
-	maxRefused = 256 << 10
+	maxRefused = 4 << 20
 )
