@@ -56,9 +56,11 @@ func (e *Endpoint) CheckOrigin(h *transport.Handshake) error {
 // refused counts a refusal and tells the hook.
 func (e *Endpoint) refused(h *transport.Handshake, why refusal, err error) {
 	e.counts.refused[why].Add(1)
-	if hook := e.cfg.hooks.Refuse; hook != nil {
-		e.callHook(func() { hook(h, err) })
-	}
+	e.tell(func(hooks *Hooks) {
+		if hooks.Refuse != nil {
+			hooks.Refuse(h, err)
+		}
+	})
 }
 
 // admit makes a session that is counted, unless the endpoint itself refuses.
@@ -263,9 +265,11 @@ func (a *admission) Open(c transport.Conn) transport.Receiver {
 			(*receiver)(s).Closed(errGoexit)
 		}
 	}()
-	if h := e.cfg.hooks.Open; h != nil {
-		e.callHook(func() { h(s) })
-	}
+	e.tell(func(h *Hooks) {
+		if h.Open != nil {
+			h.Open(s)
+		}
+	})
 	s.connectItself()
 	ok = true
 	s.finish()

@@ -22,7 +22,7 @@ type dialogue struct {
 	waiting  bool   // rest runs
 
 	// Guarded by Session.mu.
-	subscriptions []subscription // ordered by id
+	subscriptions []Subscription // ordered by ID
 	timer         *time.Timer    // for Connect, then for heartbeats; nil if there is nothing to time
 	rest          *time.Timer    // for a frame that is not complete
 	heartbeat     heartbeat.Heartbeat
@@ -39,13 +39,29 @@ func newDialogue(f subprotocol.Features) *dialogue {
 	return new(dialogue)
 }
 
-// subscription is a row of a session's table.
-type subscription struct {
-	id, destination string
-	mode            subprotocol.AckMode
+// Subscription is a standing interest of one client.
+type Subscription struct {
+	// ID is the client's name for it, which no other subscription of the session has. In
+	// STOMP 1.0, where one may have no id, it is then NUL and the destination.
+	ID string
+
+	Destination string
+	AckMode     subprotocol.AckMode
 }
 
-func compareID(s subscription, id string) int { return cmp.Compare(s.id, id) }
+func compareID(s Subscription, id string) int { return cmp.Compare(s.ID, id) }
+
+// Subscriptions returns a copy of the session's table, ordered by ID: what the client has
+// subscribed to and not ended. One that is only being handled is in it too. It is empty where
+// the sub-protocol has no subscriptions.
+func (s *Session) Subscriptions() []Subscription {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dialogue == nil {
+		return nil
+	}
+	return slices.Clone(s.dialogue.subscriptions)
+}
 
 // subscribe enters a Subscribe into the table before the handler sees it, so that no
 // message can be missed once it has returned.
@@ -55,7 +71,7 @@ func (s *Session) subscribe(m *subprotocol.Message) error {
 	i, found := slices.BinarySearchFunc(d.subscriptions, m.Subscription, compareID)
 	full := len(d.subscriptions) >= s.endpoint.cfg.maxSubscriptions
 	if !found && !full {
-		d.subscriptions = slices.Insert(d.subscriptions, i, subscription{m.Subscription, m.Destination, m.AckMode})
+		d.subscriptions = slices.Insert(d.subscriptions, i, Subscription{m.Subscription, m.Destination, m.AckMode})
 	}
 	s.mu.Unlock()
 	switch {
@@ -94,7 +110,7 @@ func (s *Session) complete(m *subprotocol.Message) bool {
 	subs := s.dialogue.subscriptions
 	i, found := slices.BinarySearchFunc(subs, m.Subscription, compareID)
 	if found {
-		m.Destination, m.AckMode = subs[i].destination, subs[i].mode
+		m.Destination, m.AckMode = subs[i].Destination, subs[i].AckMode
 	}
 	return found
 }

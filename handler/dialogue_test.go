@@ -269,7 +269,10 @@ func TestSubscriptionTable(t *testing.T) {
 		}, WithMaxSubscriptions(2))
 		say("CONNECT")
 		seen = nil
+		require.Empty(t, s.Subscriptions())
 		require.Equal(t, []string{"RECEIPT r=1"}, say("SUBSCRIBE s=b d=/b r=1 mode=2", "SUBSCRIBE s=a d=/a"))
+		table := s.Subscriptions()
+		require.Equal(t, []Subscription{{"a", "/a", subprotocol.AckAuto}, {"b", "/b", subprotocol.AckClientIndividual}}, table)
 		require.Equal(t, []string{"ERROR s=a r=2 subscription-exists"}, say("SUBSCRIBE s=a d=/c r=2"))
 		require.Equal(t, []string{"ERROR s=c too-many-subscriptions"}, say("SUBSCRIBE s=c d=/c"))
 		require.Equal(t, []string{"ERROR s=c no-subscription"}, say("ACK s=c i=1"))
@@ -277,6 +280,8 @@ func TestSubscriptionTable(t *testing.T) {
 		require.Empty(t, say("ACK s=b i=1", "NACK s=b i=1", "ACK i=2"))
 		require.Equal(t, []string{"ERROR s=b internal"}, say("UNSUBSCRIBE s=b|fail"), "it is still there")
 		require.Equal(t, []string{"RECEIPT r=4"}, say("UNSUBSCRIBE s=b r=4"))
+		require.Equal(t, table[:1], s.Subscriptions())
+		require.Equal(t, "b", table[1].ID, "what was returned is a copy")
 		require.Equal(t, []string{
 			"SUBSCRIBE b /b client-individual", "SUBSCRIBE a /a auto",
 			"ACK b /b client-individual", "NACK b /b client-individual", "ACK   auto",

@@ -297,10 +297,19 @@ func (e *Endpoint) closeAll(ctx context.Context, idle <-chan struct{}) {
 // ended lets go of a session that was open.
 func (e *Endpoint) ended(s *Session) {
 	e.counts.ended.Add(1)
-	if h := e.cfg.hooks.Close; h != nil {
-		e.callHook(func() { h(s, context.Cause(s.ctx)) })
-	}
+	e.tell(func(h *Hooks) {
+		if h.Close != nil {
+			h.Close(s, context.Cause(s.ctx))
+		}
+	})
 	e.sessions.release(s)
+}
+
+// tell has f call a hook of each Hooks.
+func (e *Endpoint) tell(f func(*Hooks)) {
+	for i := range e.cfg.hooks {
+		e.callHook(func() { f(&e.cfg.hooks[i]) })
+	}
 }
 
 // callHook calls f, which calls a hook. A panic is counted, and told to nobody, as
@@ -321,8 +330,13 @@ func (e *Endpoint) panicked(s *Session, v any) {
 		v = errGoexit
 	}
 	e.counts.panics.Add(1)
-	if h := e.cfg.hooks.Panic; h != nil {
-		stack := debug.Stack()
-		e.callHook(func() { h(s, v, stack) })
+	var stack []byte
+	if len(e.cfg.hooks) > 0 {
+		stack = debug.Stack()
 	}
+	e.tell(func(h *Hooks) {
+		if h.Panic != nil {
+			h.Panic(s, v, stack)
+		}
+	})
 }

@@ -541,9 +541,11 @@ func closeReason(text string) string {
 func (s *Session) handlerError(m *subprotocol.Message, err error) {
 	e := s.endpoint
 	e.counts.handlerErrors.Add(1)
-	if h := e.cfg.hooks.HandlerError; h != nil {
-		e.callHook(func() { h(s, m, err) })
-	}
+	e.tell(func(h *Hooks) {
+		if h.HandlerError != nil {
+			h.HandlerError(s, m, err)
+		}
+	})
 }
 
 // crashed ends the session after a panic with v, or a Goexit if v is nil.

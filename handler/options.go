@@ -43,7 +43,7 @@ type config struct {
 	slow               time.Duration
 	closeTimeout       time.Duration
 	shutdownSpread     time.Duration
-	hooks              Hooks
+	hooks              []Hooks
 	connectTimeout     time.Duration
 	heartbeat          subprotocol.Heartbeat
 	maxSubscriptions   int
@@ -286,10 +286,10 @@ func WithShutdownSpread(d time.Duration) Option {
 	return option(func(c *config) { c.shutdownSpread = max(0, d) })
 }
 
-// WithHooks says who is told what happens. The default is nobody;
-// Endpoint.Stats counts either way.
+// WithHooks says who is told what happens. Several add up: each is told, in the order
+// of the options. The default is nobody; Endpoint.Stats counts either way.
 func WithHooks(h Hooks) Option {
-	return option(func(c *config) { c.hooks = h })
+	return option(func(c *config) { c.hooks = append(c.hooks, h) })
 }
 
 // WithConnectTimeout bounds how long a client may take to send its Connect once the

@@ -12,6 +12,14 @@ func (s *Session) free(e *entry) {
 	*e = entry{}
 }
 
+// Queued is what waits to be sent to the client, as WithQueue counts it: messages, and
+// the bytes of memory that they hold.
+func (s *Session) Queued() Limits {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Limits{int(s.queued), s.bytes}
+}
+
 // enqueue queues e or does what the overflow policy says.
 func (s *Session) enqueue(e entry) (Status, error) {
 	s.mu.Lock()
@@ -141,9 +149,11 @@ func (s *Session) dropped(d Drop) {
 	}
 	e := s.endpoint
 	e.counts.dropped[d.Reason].Add(uint64(d.Messages))
-	if h := e.cfg.hooks.Drop; h != nil {
-		e.callHook(func() { h(s, d) })
-	}
+	e.tell(func(h *Hooks) {
+		if h.Drop != nil {
+			h.Drop(s, d)
+		}
+	})
 }
 
 // wait records that a Write took less than all.

@@ -505,8 +505,7 @@ func TestOutboxModel(t *testing.T) {
 						}
 						settle()
 					}
-					require.Equal(t, len(queue), int(s.queued), "step %d", step)
-					require.Equal(t, size(), s.bytes, "step %d", step)
+					require.Equal(t, Limits{len(queue), size()}, s.Queued(), "step %d", step)
 				}
 				require.True(t, slices.Equal(want, c.messages()))
 				r.Closed(nil)

@@ -62,12 +62,13 @@ func TestOverflow(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				var told Drops
+				var toldNext int
 				e := newFake(t, nothing, WithQueue(Limits{4, 4*held(1) + 10}), WithOverflow(tt.policy),
 					WithHooks(Hooks{Drop: func(_ *Session, d Drop) {
 						*[]*uint64{&told.Newest, &told.Oldest, &told.Conflated, &told.Unsendable, &told.Closed}[d.Reason] += uint64(d.Messages)
 						require.Positive(t, d.Bytes)
 						panic("a hook may not harm")
-					}}))
+					}}), WithHooks(Hooks{Drop: func(_ *Session, d Drop) { toldNext += d.Messages }}))
 				c := &fakeConn{room: 0}
 				s, r := open(t, e, c)
 				send(t, s, "a=0")
@@ -81,6 +82,8 @@ func TestOverflow(t *testing.T) {
 				}
 				require.Equal(t, tt.drops, e.Stats().Dropped)
 				require.Equal(t, tt.drops, told)
+				d := tt.drops
+				require.EqualValues(t, d.Newest+d.Oldest+d.Conflated+d.Unsendable+d.Closed, toldNext, "the next hook is told too")
 				require.Equal(t, tt.code, c.code)
 				c.setRoom(-1)
 				r.Writable()
