@@ -334,6 +334,12 @@ func (e *Engine) testResponseWriters(t *testing.T) {
 	require.Contains(t, body, "Unwrap")
 	require.Error(t, wait(t, a.aborted))
 
+	wrap.Store(func(w http.ResponseWriter) http.ResponseWriter { return asserting{plain{w}} })
+	resp, body = AnswerTo(t, url, UpgradeRequest)
+	require.Equal(t, 500, resp.StatusCode)
+	require.Contains(t, body, "can't hand over")
+	require.ErrorContains(t, wait(t, a.aborted), "panicked")
+
 	wrap.Store(func(w http.ResponseWriter) http.ResponseWriter { return hijackable{w} })
 	nc := RawDial(t, url)
 	_, err = nc.Write([]byte(UpgradeRequest))
@@ -344,6 +350,13 @@ func (e *Engine) testResponseWriters(t *testing.T) {
 	require.Error(t, wait(t, a.aborted))
 	require.Empty(t, a.aborted)
 	require.EqualValues(t, 1, a.opens.Load())
+}
+
+// asserting is a Hijacker that relies on what it wraps.
+type asserting struct{ http.ResponseWriter }
+
+func (w asserting) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return w.ResponseWriter.(http.Hijacker).Hijack()
 }
 
 // testHalfAMessage: who begins a message must end it.

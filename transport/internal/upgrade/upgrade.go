@@ -42,7 +42,7 @@ func Serve(w http.ResponseWriter, r *http.Request, name string, timeout time.Dur
 		WriteRefusal(w, Refusal(err))
 		return
 	}
-	nc, rw, err := http.NewResponseController(w).Hijack()
+	nc, rw, err := hijack(w)
 	if err != nil {
 		admission.Abort(err)
 		WriteRefusal(w, &transport.Refusal{Status: http.StatusInternalServerError,
@@ -54,6 +54,17 @@ func Serve(w http.ResponseWriter, r *http.Request, name string, timeout time.Dur
 		nc.Close()
 		admission.Abort(err)
 	}
+}
+
+// hijack takes the connection over. Wrappers of a ResponseWriter, gin's among them, are
+// Hijackers that panic if what they wrap is none.
+func hijack(w http.ResponseWriter) (nc net.Conn, rw *bufio.ReadWriter, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("the http.Hijacker panicked: %v", v)
+		}
+	}()
+	return http.NewResponseController(w).Hijack()
 }
 
 // check says what keeps r from being an opening handshake (section 4.2.1).
