@@ -221,6 +221,9 @@ func (e *Endpoint) Serve(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
+// Transport is what the endpoint was made with.
+func (e *Endpoint) Transport() transport.Transport { return e.transport }
+
 // Sessions are the sessions that there are.
 func (e *Endpoint) Sessions() *Sessions { return &e.sessions }
 

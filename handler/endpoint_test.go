@@ -380,7 +380,9 @@ func TestServe(t *testing.T) {
 		require.ErrorContains(t, ep.Serve(t.Context(), noListener{}), "pipe")
 
 		p := pipe.New(nil)
-		ep = newEndpoint(wrapped{listening{Transport: p}})
+		tr := wrapped{listening{Transport: p}}
+		ep = newEndpoint(tr)
+		require.Equal(t, tr, ep.Transport(), "as it was given, with its wrappers")
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- ep.Serve(ctx, noListener{}) }()

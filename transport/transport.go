@@ -39,6 +39,11 @@ type Features struct {
 
 	// Text and Binary report which message types the transport carries.
 	Text, Binary bool
+
+	// Upgrade reports that ServeHTTP takes over the connection of a request or refuses it
+	// with one answer, and needs of an http.ResponseWriter no more than Header,
+	// WriteHeader, Write and Hijack. Then servers that are not net/http can carry it too.
+	Upgrade bool
 }
 
 // An Acceptor decides about handshakes. Transports call it from many goroutines

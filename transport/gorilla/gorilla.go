@@ -197,7 +197,7 @@ func New(opts *Options) *Transport {
 // Name returns "gorilla".
 func (t *Transport) Name() string { return "gorilla" }
 
-// Features reports messages with boundaries, text and binary.
+// Features reports messages with boundaries, text and binary, on connections taken over.
 func (t *Transport) Features() transport.Features {
-	return transport.Features{Boundaries: true, Text: true, Binary: true}
+	return transport.Features{Boundaries: true, Text: true, Binary: true, Upgrade: true}
 }

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -306,6 +307,7 @@ func (w wrapper) Unwrap() http.ResponseWriter { return w.w }
 func (e *Engine) testResponseWriters(t *testing.T) {
 	t.Parallel()
 	tr := e.New(nil, nil)
+	require.True(t, tr.Features().Upgrade)
 	opened := make(chan struct{}, 8)
 	a := &counting{aborted: make(chan error, 8), open: func(c transport.Conn) transport.Receiver {
 		opened <- struct{}{}
@@ -340,6 +342,11 @@ func (e *Engine) testResponseWriters(t *testing.T) {
 	require.Contains(t, body, "can't hand over")
 	require.ErrorContains(t, wait(t, a.aborted), "panicked")
 
+	bare := &recorded{header: make(http.Header)}
+	tr.ServeHTTP(bare, httptest.NewRequest(http.MethodGet, "/", nil), a)
+	require.Equal(t, http.StatusUpgradeRequired, bare.status, "a refusal needs three methods")
+	require.Contains(t, string(bare.body), "WebSocket")
+
 	wrap.Store(func(w http.ResponseWriter) http.ResponseWriter { return hijackable{w} })
 	nc := RawDial(t, url)
 	_, err = nc.Write([]byte(UpgradeRequest))
@@ -350,6 +357,21 @@ func (e *Engine) testResponseWriters(t *testing.T) {
 	require.Error(t, wait(t, a.aborted))
 	require.Empty(t, a.aborted)
 	require.EqualValues(t, 1, a.opens.Load())
+}
+
+// recorded is no more than a ResponseWriter must be.
+type recorded struct {
+	header http.Header
+	status int
+	body   []byte
+}
+
+func (w *recorded) Header() http.Header    { return w.header }
+func (w *recorded) WriteHeader(status int) { w.status = status }
+
+func (w *recorded) Write(p []byte) (int, error) {
+	w.body = append(w.body, p...)
+	return len(p), nil
 }
 
 // asserting is a Hijacker that relies on what it wraps.
