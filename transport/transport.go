@@ -47,7 +47,8 @@ type Features struct {
 }
 
 // An Acceptor decides about handshakes. Transports call it from many goroutines
-// at once.
+// at once. A transport may tell the clients of one Acceptor from those of another by
+// comparing them, so that whoever wraps one hands down the same value each time.
 type Acceptor interface {
 	// Accept sees a handshake before any answer is written. It returns the
 	// admission, or an error that refuses it: a *Refusal is shown to the
@@ -169,8 +170,8 @@ type DialConfig struct {
 	TLS *tls.Config
 }
 
-// As finds the first value of type T in v and in what v wraps. Wrappers of a
-// Conn or a Transport have a method Unwrap that returns the wrapped one; every
+// As finds the first value of type T in v and in what v wraps. Wrappers of a Conn, a
+// Transport or an Acceptor have a method Unwrap that returns the wrapped one; every
 // optional interface of this package is looked up with As, so that a wrapper
 // hides none of them by accident. A wrapper that must not be gone around has the
 // method itself, or no Unwrap.

@@ -49,7 +49,7 @@ func (t *Transport) checkOrigin(q *request) error {
 		}
 		h.Header = http.Header{"Origin": {origin}}
 	}
-	if c, ok := q.acceptor.(transport.OriginChecker); ok {
+	if c, ok := transport.As[transport.OriginChecker](q.acceptor); ok {
 		return c.CheckOrigin(h)
 	}
 	if !sameOrigin(h) {

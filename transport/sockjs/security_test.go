@@ -27,6 +27,11 @@ func ask(h http.Handler, method, url string, headers ...string) *httptest.Respon
 	return w
 }
 
+// wrapper hides all of an acceptor but the contract.
+type wrapper struct{ transport.Acceptor }
+
+func (w wrapper) Unwrap() transport.Acceptor { return w.Acceptor }
+
 func TestOrigins(t *testing.T) {
 	t.Parallel()
 	only := func(a transport.Acceptor) http.Handler {
@@ -34,12 +39,13 @@ func TestOrigins(t *testing.T) {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { tr.ServeHTTP(w, r, a) })
 	}
 	own := only(acceptor(nil))
-	listed := only(&app{origin: func(h *transport.Handshake) error {
+	checker := &app{origin: func(h *transport.Handshake) error {
 		if o := h.Header.Get("Origin"); o == "" || o == "https://good.example" {
 			return nil
 		}
 		return &transport.Refusal{Status: 403, Text: "no"}
-	}})
+	}}
+	listed, wrapped := only(checker), only(wrapper{checker})
 	for _, tt := range []struct {
 		name    string
 		h       http.Handler
@@ -55,6 +61,8 @@ func TestOrigins(t *testing.T) {
 		{"two", own, []string{"Origin", "http://example.com", "Origin", "http://evil.example"}, false},
 		{"listed", listed, []string{"Origin", "https://good.example"}, true},
 		{"not listed", listed, []string{"Origin", "https://evil.example"}, false},
+		{"listed, behind a wrapper", wrapped, []string{"Origin", "https://good.example"}, true},
+		{"not listed, behind a wrapper", wrapped, []string{"Origin", "http://example.com"}, false},
 		{"script of this page", listed, []string{"Sec-Fetch-Site", "same-origin"}, true},
 		{"typed", listed, []string{"Sec-Fetch-Site", "none"}, true},
 		{"script of a listed page", listed, []string{"Sec-Fetch-Site", "cross-site", "Referer", "https://good.example/a"}, true},
