@@ -125,8 +125,8 @@ func ExampleLog() {
 		`{"type":"disconnect","receipt":"c"}`)
 	// Unordered output:
 	// level=INFO msg="session connected" kind=CONNECT user="" transport=pipe subprotocol="" path=/
-	// level=DEBUG msg="message handled" kind=SEND destination=/app/say user=""
-	// level=INFO msg="session ended" kind=DISCONNECT user=""
+	// level=DEBUG msg="message handled" kind=SEND destination=/app/say user="" transport=pipe subprotocol=""
+	// level=INFO msg="session ended" kind=DISCONNECT user="" transport=pipe subprotocol=""
 	// client: connected
 	// client: receipt b
 	// client: receipt c

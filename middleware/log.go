@@ -12,9 +12,9 @@ import (
 )
 
 // Log writes one line for each message when it was handled: its kind, destination,
-// request (where RequestID is outside), session and user, how long it took, and
-// the code and text of its error. Connect adds what SessionAttrs has, the path and
-// the remote address, Disconnect why the session ended.
+// request (where RequestID is outside), how long it took, what SessionAttrs has, and
+// the code and text of its error. Connect adds the path and the remote address,
+// Disconnect why the session ended.
 //
 // Connect and Disconnect are logged at level Info, other messages at Debug. A
 // *subprotocol.Error, which the client was shown, makes that Warn, any other error
@@ -71,14 +71,12 @@ func logMessage(ctx context.Context, l *slog.Logger, s *handler.Session, kind su
 		attrs = append(attrs, slog.String("request", id))
 	}
 	attrs = append(attrs, slog.Duration("duration", took))
+	attrs = append(attrs, SessionAttrs(s)...)
 	if kind == subprotocol.KindConnect {
-		attrs = append(attrs, SessionAttrs(s)...)
 		attrs = append(attrs, slog.String("path", clean(s.Path(), maxName)))
 		if a := s.RemoteAddr(); a != nil {
 			attrs = append(attrs, slog.String("remote", clean(a.String(), maxName)))
 		}
-	} else {
-		attrs = append(attrs, slog.String("session", s.ID()), slog.String("user", clean(s.User(), maxName)))
 	}
 	if kind == subprotocol.KindDisconnect {
 		if cause := context.Cause(s.Context()); cause != nil {
@@ -94,8 +92,8 @@ func logMessage(ctx context.Context, l *slog.Logger, s *handler.Session, kind su
 	l.LogAttrs(ctx, level, text, attrs...)
 }
 
-// SessionAttrs are the attributes by which logs name a session: session (its ID),
-// user, transport and subprotocol. They are safe to print.
+// SessionAttrs are the attributes by which logs and traces name a session: session
+// (its ID), user, transport and subprotocol. They are safe to print.
 func SessionAttrs(s *handler.Session) []slog.Attr {
 	return []slog.Attr{
 		slog.String("session", s.ID()),
@@ -106,8 +104,8 @@ func SessionAttrs(s *handler.Session) []slog.Attr {
 }
 
 // LogOutbound writes one line for each message to a client, for
-// handler.WithOutbound: its kind, destination, session and user, what became of
-// it, and its error. The level is Debug, and Warn for a message that was dropped.
+// handler.WithOutbound: its kind, destination, what became of it, what SessionAttrs
+// has, and its error. The level is Debug, and Warn for a message that was dropped.
 // Texts are treated as Log does. It panics without a logger.
 func LogOutbound(l *slog.Logger) func(handler.Sender) handler.Sender {
 	if l == nil {
@@ -125,13 +123,13 @@ func LogOutbound(l *slog.Logger) func(handler.Sender) handler.Sender {
 			if !l.Enabled(ctx, level) {
 				return status, err
 			}
-			attrs := make([]slog.Attr, 0, 8)
+			attrs := make([]slog.Attr, 0, 10)
 			attrs = append(attrs, slog.String("kind", o.Message.Kind.String()))
 			if d := o.Message.Destination; d != "" {
 				attrs = append(attrs, slog.String("destination", clean(d, maxName)))
 			}
-			attrs = append(attrs, slog.String("status", status.String()),
-				slog.String("session", s.ID()), slog.String("user", clean(s.User(), maxName)))
+			attrs = append(attrs, slog.String("status", status.String()))
+			attrs = append(attrs, SessionAttrs(s)...)
 			if e := o.Message.Error; e != nil {
 				attrs = append(attrs, slog.String("code", clean(e.Code, maxName)))
 			}

@@ -88,9 +88,9 @@ func TestLog(t *testing.T) {
 		<-c.gone
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		const who = " session=ID user=an?n"
+		const who = " session=ID user=an?n transport=pipe subprotocol="
 		require.Equal(t, []string{
-			"INFO session connected: kind=CONNECT request=PREFIX-1 duration=1ms" + who + " transport=pipe subprotocol= path=/chat remote=client-1",
+			"INFO session connected: kind=CONNECT request=PREFIX-1 duration=1ms" + who + " path=/chat remote=client-1",
 			"DEBUG message handled: kind=SEND destination=/app/x request=1 duration=1ms" + who,
 			"DEBUG message handled: kind=SEND destination=/a?b?? request=1 duration=1ms" + who,
 			"ERROR message failed: kind=SEND destination=/fails request=1 duration=1ms" + who + " code=internal error=disk?[2J full",
@@ -183,9 +183,9 @@ func TestLogOutbound(t *testing.T) {
 		c.leave()
 		lines := log.take(sess.ID())
 		require.Len(t, lines, 4)
-		require.Equal(t, "DEBUG message sent: kind=CONNECTED status=sent session=ID user=", lines[0])
-		require.Contains(t, lines[1], "WARN message dropped: kind=BEGIN status=dropped session=ID user= error=")
-		require.Equal(t, "DEBUG message sent: kind=ERROR status=sent session=ID user= code=no", lines[2])
-		require.Equal(t, "DEBUG message sent: kind=DELIVER destination=/to?pic status=queued session=ID user=", lines[3])
+		require.Equal(t, "DEBUG message sent: kind=CONNECTED status=sent session=ID user= transport=pipe subprotocol=", lines[0])
+		require.Contains(t, lines[1], "WARN message dropped: kind=BEGIN status=dropped session=ID user= transport=pipe subprotocol= error=")
+		require.Equal(t, "DEBUG message sent: kind=ERROR status=sent session=ID user= transport=pipe subprotocol= code=no", lines[2])
+		require.Equal(t, "DEBUG message sent: kind=DELIVER destination=/to?pic status=queued session=ID user= transport=pipe subprotocol=", lines[3])
 	})
 }
