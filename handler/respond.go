@@ -50,8 +50,9 @@ type target struct {
 // WithSendTo publishes the result instead of answering with it. In destination,
 // {name} stands for a path value: "/topic/rooms/{room}". All receivers get the body as the
 // codec of the request has encoded it, with its content type. In a transaction the result is
-// published at its end, with the session's context. An error of p is the handler's. Several options add up. It
-// panics if destination is malformed; a name without a value is an error at run time.
+// published at its end, with a context that ends with the session and has the values of the
+// handler's. An error of p is the handler's. Several options add up. It panics if destination is
+// malformed; a name without a value is an error at run time.
 func WithSendTo(p Publisher, destination string) FuncOption {
 	if p == nil {
 		panic("handler: WithSendTo without a Publisher")
@@ -193,7 +194,7 @@ func answerable(r Request) bool {
 // send sends res to all places, and frees it. Nothing is sent if a place is not known.
 func (s *sending) send(ctx context.Context, r Request, res *result, reply bool) error {
 	if r.tx != nil && len(s.targets) > 0 {
-		return s.sendOnCommit(r, res, reply)
+		return s.sendOnCommit(ctx, r, res, reply)
 	}
 	var room [4]address
 	to, err := s.addresses(room[:0], r)
@@ -209,14 +210,15 @@ func (s *sending) send(ctx context.Context, r Request, res *result, reply bool) 
 
 // sendOnCommit is send within a transaction. res is not used again. The handler's own
 // context may have ended by then: middleware lets go of it when Handle returns.
-func (s *sending) sendOnCommit(r Request, res *result, reply bool) error {
+func (s *sending) sendOnCommit(ctx context.Context, r Request, res *result, reply bool) error {
 	to, err := s.addresses(nil, r)
 	if err != nil {
 		return err
 	}
+	ctx = commitContext{r.Session.Context(), ctx}
 	err = r.OnCommit(func() error {
 		for i := range to {
-			if err := to[i].publish(r.Session.Context(), &res.msg); err != nil {
+			if err := to[i].publish(ctx, &res.msg); err != nil {
 				return err
 			}
 		}
@@ -226,6 +228,20 @@ func (s *sending) sendOnCommit(r Request, res *result, reply bool) error {
 		_, err = r.Reply(&res.msg)
 	}
 	return err
+}
+
+// commitContext is the session's, with the values of a handler's that may have ended. Those
+// by which package context knows its own contexts are the session's.
+type commitContext struct {
+	context.Context
+	handler context.Context
+}
+
+func (c commitContext) Value(key any) any {
+	if v := c.Context.Value(key); v != nil {
+		return v
+	}
+	return c.handler.Value(key)
 }
 
 // address is a target with all names filled in.

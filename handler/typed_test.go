@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -54,9 +56,11 @@ func (p *pointed) Validate() error { return valued{p.N}.Validate() }
 type places struct {
 	got []string
 	err error
+	ctx context.Context // of the latest
 }
 
 func (p *places) Publish(ctx context.Context, destination string, m *subprotocol.Message) error {
+	p.ctx = ctx
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -281,11 +285,12 @@ func TestFuncSendsElsewhere(t *testing.T) {
 // TestFuncInTransaction: what a part publishes follows at the commit, or never.
 func TestFuncInTransaction(t *testing.T) {
 	bubble(t, func(t *testing.T) {
+		type name struct{}
 		p := new(places)
 		m := NewMux()
 		m.Use(func(next Handler) Handler {
 			return HandlerFunc(func(ctx context.Context, r Request) error {
-				ctx, cancel := context.WithCancel(ctx)
+				ctx, cancel := context.WithCancel(context.WithValue(ctx, name{}, r.Message.Destination))
 				defer cancel() // which must not reach what is done at the commit
 				return next.Handle(ctx, r)
 			})
@@ -293,13 +298,17 @@ func TestFuncInTransaction(t *testing.T) {
 		m.Route("SEND /to/{room}", Func(saying, WithSendTo(p, "/topic/{room}"), WithReply()))
 		m.Route("SEND /plain/{room}", Func(saying, WithSendTo(p, "/topic/{room}")))
 		m.Route("SEND /missing", Func(saying, WithSendTo(p, "/{room}")))
-		_, say := typedSession(t, m)
+		s, say := typedSession(t, m)
 		require.Empty(t, say("BEGIN t=1", `SEND t=1 d=/to/a r=1|{"text":"1"}`, `SEND t=1 d=/plain/b|{"text":"2"}`))
 		require.Empty(t, p.got)
 		require.Equal(t, []string{`REPLY r=1|{"room":"a","text":"1"}`, "RECEIPT r=2"}, say("COMMIT t=1 r=2"))
 		require.Equal(t, []string{
 			`/topic/a application/json {"room":"a","text":"1"}`, `/topic/b application/json {"room":"b","text":"2"}`,
 		}, p.got)
+		require.Equal(t, "/plain/b", p.ctx.Value(name{}))
+		require.NoError(t, context.Cause(p.ctx))
+		last, cancel := context.WithCancel(p.ctx)
+		defer cancel()
 
 		p.got = nil
 		got := say("BEGIN t=1", `SEND t=1 d=/to/a r=1|{}`, `SEND t=1 d=/missing r=2|{}`, "COMMIT t=1 r=3")
@@ -309,6 +318,10 @@ func TestFuncInTransaction(t *testing.T) {
 
 		p.err = errors.New("secret")
 		require.Equal(t, []string{"ERROR r=4 transaction-incomplete"}, say("BEGIN t=1", `SEND t=1 d=/plain/a|{}`, "COMMIT t=1 r=4"))
+		require.NoError(t, last.Err())
+		(*receiver)(s).Closed(nil)
+		synctest.Wait()
+		require.ErrorIs(t, context.Cause(last), net.ErrClosed)
 	})
 }
 
