@@ -28,7 +28,7 @@ const (
 )
 
 // Accept decides about a handshake: origin, sub-protocol, shutdown, the number
-// of sessions, the hook of WithAccept, then the sessions of one key. Transports
+// of sessions, the hooks of WithAccept, then the sessions of one key. Transports
 // call it; it makes the Endpoint a transport.Acceptor.
 func (e *Endpoint) Accept(h *transport.Handshake) (transport.Admission, error) {
 	s, why, err := e.admit(h)
@@ -80,7 +80,7 @@ func (e *Endpoint) admit(h *transport.Handshake) (*Session, refusal, error) {
 	return s, 0, nil
 }
 
-// ask has the application decide: the hook of WithAccept, then the key of
+// ask has the application decide: the hooks of WithAccept, then the key of
 // WithSessionsPerKey. It abandons a session that is refused, also when the
 // application panics or ends the goroutine.
 func (e *Endpoint) ask(s *Session, h *transport.Handshake) (why refusal, err error) {
@@ -135,11 +135,11 @@ func (e *Endpoint) newSession(h *transport.Handshake, name string, sp *protocol)
 
 // decide calls what the application has set. Its error can be shown to the client.
 func (e *Endpoint) decide(s *Session, h *transport.Handshake) (refusal, error) {
-	if hook := e.cfg.accept; hook != nil {
-		ctx := h.Context
-		if ctx == nil {
-			ctx = context.Background()
-		}
+	ctx := h.Context
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	for _, hook := range e.cfg.accept {
 		if err := hook(ctx, s, h); err != nil {
 			if r, ok := errors.AsType[*transport.Refusal](err); ok {
 				return refusedHook, r

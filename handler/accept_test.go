@@ -232,6 +232,33 @@ func TestAcceptHook(t *testing.T) {
 	}
 }
 
+// TestAcceptHooks: all are asked, in their order, until one refuses.
+func TestAcceptHooks(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		asked := ""
+		hook := func(name string) handler.Option {
+			return handler.WithAccept(func(_ context.Context, _ *handler.Session, h *transport.Handshake) error {
+				asked += name
+				if strings.Contains(h.Query, name) {
+					return &transport.Refusal{Status: 401, Text: name}
+				}
+				return nil
+			})
+		}
+		s := newStack(t, nothing, hook("a"), hook("b"), hook("c"))
+		_, err := s.tryDial(nil)
+		require.NoError(t, err)
+		require.Equal(t, "abc", asked)
+		for refuses, want := range map[string]string{"a": "a", "b": "ab", "c": "abc"} {
+			asked = ""
+			_, err := s.ep.Accept(&transport.Handshake{Header: http.Header{}, Query: refuses})
+			require.Equal(t, refuses, refusalOf(t, err).Text)
+			require.Equal(t, want, asked)
+		}
+		require.Equal(t, 1, s.ep.Stats().Live)
+	})
+}
+
 // TestApplicationCrashesInAccept: neither the hook nor the key function takes the
 // process along, or keeps the session's place.
 func TestApplicationCrashesInAccept(t *testing.T) {

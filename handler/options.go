@@ -14,8 +14,8 @@ import (
 )
 
 // Option changes what an Endpoint does by default. Of two options of one kind the
-// later one holds, but WithSubProtocols, WithCodecs, WithMiddleware and WithOrigins
-// add up.
+// later one holds, but WithSubProtocols, WithCodecs, WithMiddleware, WithOrigins and
+// WithAccept add up.
 type Option interface{ apply(c *config) }
 
 type option func(*config)
@@ -29,7 +29,7 @@ type config struct {
 	middleware         []func(Handler) Handler
 	outbound           []func(Sender) Sender
 	origins            []string
-	accept             func(context.Context, *Session, *transport.Handshake) error
+	accept             []func(context.Context, *Session, *transport.Handshake) error
 	withoutSubProtocol bool
 	maxFrame           int
 	queue              Limits
@@ -148,9 +148,10 @@ func WithOrigins(patterns ...string) Option {
 //
 // The default admits all. ctx ends when the client goes away; hook is called on
 // many goroutines at once and may wait as long as the transport's handshake
-// time allows.
+// time allows. Several options add up: the first error decides, and the hooks behind
+// it are not asked.
 func WithAccept(hook func(ctx context.Context, s *Session, h *transport.Handshake) error) Option {
-	return option(func(c *config) { c.accept = hook })
+	return option(func(c *config) { c.accept = append(c.accept, hook) })
 }
 
 // WithoutSubProtocol admits clients that offer only sub-protocols that the

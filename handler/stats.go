@@ -111,7 +111,7 @@ type Hooks struct {
 	// hook returns.
 	HandlerError func(s *Session, m *subprotocol.Message, err error)
 
-	// Panic: a handler, the hook of WithAccept or the key function of
+	// Panic: a handler, a hook of WithAccept or the key function of
 	// WithSessionsPerKey panicked with v, or called runtime.Goexit.
 	Panic func(s *Session, v any, stack []byte)
 }
