@@ -49,6 +49,30 @@ func TestQueueByTurns(t *testing.T) {
 	})
 }
 
+// TestStatsOfWhatWaits: what waits and what is unsettled is that of queues and of the backlogs
+// of topics' subscriptions together.
+func TestStatsOfWhatWaits(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := New(nil)
+		s := serve(t, b)
+		a, z := s.join(""), s.join("")
+		require.Zero(t, b.Stats())
+		a.subscribe("t", "/topic/a", "client-individual", "prefetch-count", "1")
+		z.send("/topic/a", "1", "2", "3")
+		z.send("/queue/a", "4", "5", "6", "7")
+		synctest.Wait()
+		a.subscribe("q", "/queue/a", "client-individual", "prefetch-count", "3")
+		require.Equal(t, "1 4 5 6", a.bodies())
+		require.Equal(t, 2+1, b.Stats().Ready)
+		require.Equal(t, 1+3, b.Stats().Unsettled)
+		a.leave()
+		z.leave()
+		synctest.Wait()
+		require.Equal(t, 4, b.Stats().Ready, "the queue's; the backlog went with its subscription")
+		require.Zero(t, b.Stats().Unsettled)
+	})
+}
+
 func TestNackGoesToAnother(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := New(nil)

@@ -19,6 +19,8 @@ type Stats struct {
 	Retained      int
 	QueueBytes    int64 // as Options.MaxBytes counts, and so it is with
 	BacklogBytes  int64 // what subscriptions of topics with acknowledgements hold
+	Ready         int   // messages that wait in queues, and in such backlogs
+	Unsettled     int   // deliveries of both that were not acknowledged yet
 
 	// What queues and the backlogs of subscriptions with acknowledgements have
 	// counted. Expired and Dropped are all that the hooks of that name were told.
@@ -103,7 +105,7 @@ func (b *Broker) Stats() Stats {
 	for range 10 {
 		// A queue that was forgotten meanwhile may have counted twice, or not at all.
 		before := b.past.gone.Load()
-		st.Sessions, st.Queues, st.QueueCounters = b.sum()
+		b.sum(&st)
 		if b.past.gone.Load() == before {
 			break
 		}
@@ -116,25 +118,28 @@ func (b *Broker) Stats() Stats {
 	return st
 }
 
-// sum counts sessions and queues, and adds up what all queues have counted.
-func (b *Broker) sum() (sessions, queues int, c QueueCounters) {
+// sum counts sessions and queues, and adds up what all queues hold and have counted.
+func (b *Broker) sum(st *Stats) {
+	st.Sessions, st.Queues, st.Ready, st.Unsettled, st.QueueCounters = 0, 0, 0, 0, QueueCounters{}
 	add := func(q *queue) bool {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		if !q.gone {
-			c.add(&q.counts)
+			st.Ready += q.ready.n
+			st.Unsettled += q.unsettled
+			st.QueueCounters.add(&q.counts)
 		}
 		return !q.gone
 	}
 	for q := range b.queues.all() {
 		if add(q) {
-			queues++
+			st.Queues++
 		}
 	}
 	for m := range b.members.all() {
 		subs := m.all()
 		if len(subs) > 0 {
-			sessions++
+			st.Sessions++
 		}
 		for _, sub := range subs {
 			if q := sub.backlog(); q != nil {
@@ -143,9 +148,8 @@ func (b *Broker) sum() (sessions, queues int, c QueueCounters) {
 		}
 	}
 	b.past.mu.Lock()
-	c.add(&b.past.sum)
+	st.QueueCounters.add(&b.past.sum)
 	b.past.mu.Unlock()
-	return sessions, queues, c
 }
 
 // backlog is the queue of a subscription of a topic, nil if there is none.
