@@ -117,7 +117,7 @@ func (e *Endpoint) newSession(h *transport.Handshake, name string, sp *protocol)
 		endpoint: e,
 		spoken:   sp,
 		framer:   sp.NewFramer(name, e.framerConfig()),
-		tally:    e.tallies.next(),
+		tally:    e.tallies[name].next(),
 		id:       rand.Text(),
 		path:     h.Path,
 		remote:   h.RemoteAddr,

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"reflect"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -41,7 +40,7 @@ type Endpoint struct {
 	flusher     flusher
 	watchdog    watchdog
 	pools       pools
-	tallies     tallies
+	tallies     map[string]*tallies // by what is announced
 	counts      counts
 	queuedBytes atomic.Int64
 
@@ -96,7 +95,6 @@ func NewEndpoint(t transport.Transport, h Handler, opts ...Option) *Endpoint {
 	}
 	e.flusher.max = e.cfg.flushWorkers
 	e.watchdog.period = e.cfg.slow
-	e.tallies.all = make([]tally, 2*runtime.GOMAXPROCS(0))
 	e.quit, e.stop = context.WithCancel(context.Background())
 	if b, ok := transport.As[transport.Binder](t); ok {
 		b.Bind(e)
@@ -128,6 +126,7 @@ func (e *Endpoint) setSubProtocols() {
 		panic("handler: NewEndpoint without a sub-protocol: see WithSubProtocols")
 	}
 	e.byName = make(map[string]*protocol)
+	e.tallies = map[string]*tallies{"": newTallies()}
 	var names []string
 	check := func(name string, sp subprotocol.SubProtocol) {
 		f := sp.NewFramer(name, e.framerConfig())
@@ -157,6 +156,7 @@ func (e *Endpoint) setSubProtocols() {
 			}
 			check(name, sp)
 			e.byName[name] = p
+			e.tallies[name] = newTallies()
 			names = append(names, fmt.Sprintf("%q", name))
 		}
 		if i == 0 {

@@ -171,6 +171,8 @@ func TestEcho(t *testing.T) {
 		require.EqualValues(t, 11, st.BytesIn)
 		require.EqualValues(t, 3, st.MessagesOut)
 		require.EqualValues(t, 11, st.BytesOut)
+		require.Equal(t, st.Traffic, s.ep.Traffic(sess.SubProtocol()))
+		require.Zero(t, s.ep.Traffic("another"))
 		c.leave()
 		synctest.Wait()
 		require.Zero(t, s.ep.Sessions().Len())

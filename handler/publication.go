@@ -113,9 +113,11 @@ func (s *Session) Publish(p *Publication, subscription, id string) (Status, erro
 		return s.tooEarly()
 	}
 	if out := s.endpoint.outbound; out != nil {
-		m := p.msg
-		m.Subscription, m.ID = subscription, id
-		return out.Send(Outgoing{Session: s, Message: &m, way: wayPublish, pub: p, seen: &m})
+		sc := s.endpoint.pools.scratch(&p.msg)
+		sc.msg.Subscription, sc.msg.ID = subscription, id
+		status, err := out.Send(Outgoing{Session: s, Message: &sc.msg, way: wayPublish, pub: p, seen: &sc.msg})
+		s.endpoint.pools.freeScratch(sc)
+		return status, err
 	}
 	return s.publish(p, subscription, id)
 }

@@ -177,19 +177,61 @@ func TestPublicationTellsSubProtocolsApart(t *testing.T) {
 	})
 }
 
-// TestPublishAllocations: once a publication is encoded a delivery allocates nothing.
-func TestPublishAllocations(t *testing.T) {
+// TestSendAllocations: once a publication is encoded a delivery allocates nothing, nor does a
+// message of its own, and Senders change nothing about that.
+func TestSendAllocations(t *testing.T) {
 	// Not parallel: it counts the process's allocations.
-	e := newFake(t, nothing, WithQueue(Limits{4, 1 << 20}), WithOverflow(DropOldest()))
-	s, r := open(t, e, &fakeConn{room: 0})
-	p := NewPublication(deliver("hello"))
-	n := testing.AllocsPerRun(1000, func() {
-		if status, err := s.Publish(p, "", ""); status != Queued {
-			t.Error(status, err)
+	pass := func(next Sender) Sender { return SenderFunc(func(o Outgoing) (Status, error) { return next.Send(o) }) }
+	for _, opts := range [][]Option{nil, {WithOutbound(pass)}} {
+		e := newFake(t, nothing, append(opts, WithQueue(Limits{4, 1 << 20}), WithOverflow(DropOldest()))...)
+		s, r := open(t, e, &fakeConn{room: 0})
+		p := NewPublication(deliver("hello"))
+		m := deliver("hello")
+		m.Kind = 0
+		n := testing.AllocsPerRun(1000, func() {
+			if status, err := s.Publish(p, "", ""); status != Queued {
+				t.Error(status, err)
+			}
+			if status, err := s.Send(m); status != Queued {
+				t.Error(status, err)
+			}
+		})
+		if !raceEnabled {
+			require.Zero(t, n)
 		}
-	})
-	if !raceEnabled {
-		require.Zero(t, n)
+		r.Closed(nil)
 	}
-	r.Closed(nil)
+}
+
+// TestTraffic: what the sessions of one sub-protocol send and receive is counted under the name
+// that was announced.
+func TestTraffic(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := NewEndpoint(fakeTransport{}, HandlerFunc(nothing),
+			WithSubProtocols(&testProtocol{names: []string{"a", "b"}}, &testProtocol{names: []string{"c"}}))
+		for i, name := range []string{"a", "b", "c", ""} {
+			h := handshake()
+			if name != "" {
+				h.SubProtocols = []string{name}
+			}
+			a, err := e.Accept(h)
+			require.NoError(t, err)
+			r := a.Open(&fakeConn{room: -1})
+			for range i + 1 {
+				r.Receive(transport.Message{Type: transport.MessageText, Data: []byte("SEND")})
+			}
+			_, err = (*Session)(r.(*receiver)).Send(deliver("x"))
+			require.NoError(t, err)
+			synctest.Wait()
+			got := e.Traffic(name)
+			require.EqualValues(t, i+1, got.MessagesIn)
+			require.EqualValues(t, 4*(i+1), got.BytesIn)
+			require.EqualValues(t, 1, got.MessagesOut)
+			require.Equal(t, uint64(len("[,]x")), got.BytesOut)
+			r.Closed(nil)
+		}
+		require.EqualValues(t, 10, e.Stats().MessagesIn)
+		require.EqualValues(t, 4, e.Stats().MessagesOut)
+		require.Zero(t, e.Traffic("d"))
+	})
 }

@@ -73,20 +73,22 @@ func (s *Session) Send(m *subprotocol.Message) (Status, error) {
 	if s.in.Load()&inReady == 0 {
 		return s.tooEarly()
 	}
-	if out := s.endpoint.outbound; out != nil {
-		return out.Send(Outgoing{Session: s, Message: withKind(m), way: wayQueue})
+	if s.endpoint.outbound != nil {
+		return s.sendOut(Outgoing{Session: s, way: wayQueue}, m)
 	}
 	return s.queue(m)
 }
 
-// withKind is m with a Kind.
-func withKind(m *subprotocol.Message) *subprotocol.Message {
-	if m.Kind != 0 {
-		return m
+// sendOut has the Senders see a copy of m with a Kind.
+func (s *Session) sendOut(o Outgoing, m *subprotocol.Message) (Status, error) {
+	sc := s.endpoint.pools.scratch(m)
+	if sc.msg.Kind == 0 {
+		sc.msg.Kind = subprotocol.KindDeliver
 	}
-	c := *m
-	c.Kind = subprotocol.KindDeliver
-	return &c
+	o.Message = &sc.msg
+	status, err := s.endpoint.outbound.Send(o)
+	s.endpoint.pools.freeScratch(sc)
+	return status, err
 }
 
 // queue is Send behind all Senders.
@@ -123,8 +125,8 @@ func (s *Session) SendContext(ctx context.Context, m *subprotocol.Message) error
 		_, err := s.tooEarly()
 		return err
 	}
-	if out := s.endpoint.outbound; out != nil {
-		_, err := out.Send(Outgoing{Session: s, Message: withKind(m), way: wayWait, ctx: ctx})
+	if s.endpoint.outbound != nil {
+		_, err := s.sendOut(Outgoing{Session: s, way: wayWait, ctx: ctx}, m)
 		return err
 	}
 	return s.sendContext(ctx, m)

@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"runtime"
 	"sync/atomic"
 
 	"github.com/weftws/weft/subprotocol"
@@ -21,11 +22,10 @@ type Stats struct {
 	Ended          uint64 // sessions that were open
 	Refused        Refusals
 
-	// Transport messages and their bytes. What came in after the end of its
-	// session began is discarded.
-	MessagesIn, BytesIn   uint64
-	MessagesOut, BytesOut uint64
-	Discarded             uint64
+	// Of all sub-protocols. What came in after the end of its session began is
+	// discarded, and counted by that alone.
+	Traffic
+	Discarded uint64
 
 	Dropped Drops
 
@@ -37,6 +37,12 @@ type Stats struct {
 	Panics        uint64 // of handlers, hooks and the functions of options
 	Yields        uint64 // readers handed over because of a slow handler
 	Pauses        uint64 // full windows
+}
+
+// Traffic counts transport messages and their bytes.
+type Traffic struct {
+	MessagesIn, BytesIn   uint64
+	MessagesOut, BytesOut uint64
 }
 
 // Refusals counts refused handshakes by reason.
@@ -126,7 +132,7 @@ type counts struct {
 	connectTimeouts, heartbeatsMissed        atomic.Uint64
 }
 
-// tally is what some of the sessions count with every message. Several of them,
+// tally is what some of the sessions of one sub-protocol count with every message. Several of them,
 // each on cache lines of its own, keep processors from waiting for each other.
 type tally struct {
 	messagesIn, bytesIn, messagesOut, bytesOut atomic.Uint64
@@ -146,6 +152,17 @@ func (t *tally) out(messages, bytes int) {
 type tallies struct {
 	all  []tally
 	last atomic.Uint32
+}
+
+func newTallies() *tallies { return &tallies{all: make([]tally, 2*runtime.GOMAXPROCS(0))} }
+
+func (t *tallies) addTo(sum *Traffic) {
+	for i := range t.all {
+		sum.MessagesIn += t.all[i].messagesIn.Load()
+		sum.BytesIn += t.all[i].bytesIn.Load()
+		sum.MessagesOut += t.all[i].messagesOut.Load()
+		sum.BytesOut += t.all[i].bytesOut.Load()
+	}
 }
 
 // next returns the tally of a new session.
@@ -188,12 +205,18 @@ func (e *Endpoint) Stats() Stats {
 		Yields:        c.yields.Load(),
 		Pauses:        c.pauses.Load(),
 	}
-	for i := range e.tallies.all {
-		t := &e.tallies.all[i]
-		st.MessagesIn += t.messagesIn.Load()
-		st.BytesIn += t.bytesIn.Load()
-		st.MessagesOut += t.messagesOut.Load()
-		st.BytesOut += t.bytesOut.Load()
+	for _, t := range e.tallies {
+		t.addTo(&st.Traffic)
 	}
 	return st
+}
+
+// Traffic returns the share that the sessions of one sub-protocol have in what Stats counts:
+// those whose Session.SubProtocol it is, "" for those without one.
+func (e *Endpoint) Traffic(subProtocol string) Traffic {
+	var sum Traffic
+	if t, ok := e.tallies[subProtocol]; ok {
+		t.addTo(&sum)
+	}
+	return sum
 }
