@@ -14,8 +14,8 @@ import (
 )
 
 // Option changes what an Endpoint does by default. Of two options of one kind the
-// later one holds, but WithSubProtocols, WithCodecs, WithMiddleware, WithOrigins and
-// WithAccept add up.
+// later one holds, but WithSubProtocols, WithCodecs, WithMiddleware, WithOutbound,
+// WithOrigins, WithAccept and WithHooks add up.
 type Option interface{ apply(c *config) }
 
 type option func(*config)
@@ -151,7 +151,11 @@ func WithOrigins(patterns ...string) Option {
 // time allows. Several options add up: the first error decides, and the hooks behind
 // it are not asked.
 func WithAccept(hook func(ctx context.Context, s *Session, h *transport.Handshake) error) Option {
-	return option(func(c *config) { c.accept = append(c.accept, hook) })
+	return option(func(c *config) {
+		if hook != nil {
+			c.accept = append(c.accept, hook)
+		}
+	})
 }
 
 // WithoutSubProtocol admits clients that offer only sub-protocols that the
