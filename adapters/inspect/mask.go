@@ -224,7 +224,7 @@ func (p *printer) object(n node, depth int, special func(name string, v node) bo
 	// {"name":"token","value":"..."} says which secret it is in a value.
 	told := -1
 	for i := 1; i < len(n.items) && told < 0; i += 2 {
-		if p.names(n.items[i]) {
+		if p.names(n.items[i]) && !p.isSecret(n.items[i-1].text) {
 			told = i
 		}
 	}
@@ -314,7 +314,7 @@ var quoter = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 // names reports whether a value is the name of a credential, so that what stands beside it
 // is the credential.
 func (p *printer) names(n node) bool {
-	return n.kind == str && len(n.text) <= 40 && len(strings.Fields(n.text)) <= 3 && isName(n.text) && p.isSecret(n.text)
+	return n.kind == str && len(n.text) <= 40 && len(strings.Fields(n.text)) <= 2 && isName(n.text) && p.isSecret(n.text)
 }
 
 func isName(s string) bool {

@@ -54,6 +54,7 @@ func TestFrames(t *testing.T) {
 		{"bytes", "", "\xc1\xff", "", "(2 bytes)"},
 		{"a value without a name", "", `["` + planted + `",5]`, "JSON", `[(text, 11 bytes),•••]`},
 		{"a name and a value", "", `{"name":"API key","value":"Q7planted7Z"}`, "JSON", `{"name":"API key","value":•••}`},
+		{"a secret that says it is one", "", `{"a":"b","password":"secret-Q7planted7Z"}`, "JSON", `{"a":"b","password":•••}`},
 		{"a letter that folds", "", "{\"pa\u017fsword\":\"Q7planted7Z\"}", "JSON", "{\"pa\u017fsword\":•••}"},
 		{"a name in escapes", "", `{"pass\u0077ord":"Q7planted7Z"}`, "JSON", `{"password":•••}`},
 		{"a query", "", `{"url":"wss://a/?room=1&access_token=Q7planted7Z"}`, "JSON", `{"url":"wss://a/?room=1&access_token•••"}`},

@@ -92,6 +92,10 @@ type said struct {
 	Text string `json:"text"`
 }
 
+type named struct {
+	Name string `json:"name"`
+}
+
 // rooms is what the endpoints do: everybody is let in under the name that they give, may
 // take another one, and talk.
 func rooms(t transport.Transport) *handler.Endpoint {
@@ -106,9 +110,9 @@ func rooms(t transport.Transport) *handler.Endpoint {
 		s.From, s.Room = r.Session.User(), r.PathValue("room")
 		return s, nil
 	}, handler.WithSendTo(topics, "/topic/{room}")))
-	mux.Route("SEND /app/name", handler.Func(func(_ context.Context, r handler.Request, name string) (bool, error) {
-		r.Session.SetUser(name)
-		return true, nil
+	mux.Route("SEND /app/name", handler.Func(func(_ context.Context, r handler.Request, n named) (named, error) {
+		r.Session.SetUser(n.Name)
+		return n, nil
 	}))
 	return handler.NewEndpoint(t, mux,
 		handler.WithSubProtocols(envelope.NewJSON(nil), envelope.NewMsgpack(nil), stomp.New(nil)),

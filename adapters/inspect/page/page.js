@@ -38,7 +38,7 @@ const round = (n) => n.toLocaleString("en", { maximumFractionDigits: n < 10 ? 1 
 
 function bytes(n) {
   for (const unit of ["B", "KiB", "MiB", "GiB"]) {
-    if (n < 1024 || unit === "GiB") return `${round(n)} ${unit}`;
+    if (n < 1000 || unit === "GiB") return `${round(n)} ${unit}`;
     n /= 1024;
   }
 }
@@ -138,15 +138,14 @@ const columns = [
   { key: "path", title: "Path" },
   { key: "queued", title: "Queued", number: true },
   { key: "roundTrip", title: "Round trip", number: true },
-  { key: "subscriptions", title: "Subscriptions", number: true },
+  { key: "subscriptions", title: "Sub\u00adscriptions", number: true },
 ];
 let sorted = { key: "queued", down: true };
 let chosen = null; // {endpoint, id}
 let asked = 0; // listings, so that a late one is not shown
 
 const name = (s) => s.user || "nobody in particular";
-const trip = (ms) => (ms > 0 ? `${round(ms)} ms` : "–");
-const queue = (s) => (s.queued ? `${round(s.queued)} · ${bytes(s.queuedBytes)}` : "0");
+const trip = (ms) => (ms > 0 ? `${ms < 1 ? ms.toFixed(2) : round(ms)} ms` : "–");
 
 for (const c of columns) {
   const th = element("th", undefined, { scope: "col", className: c.number ? "number" : "" });
@@ -188,7 +187,7 @@ const cells = {
   endpoint: (s) => [s.endpoint, s.transport],
   subProtocol: (s) => [s.subProtocol || "none"],
   path: (s) => [s.path, s.remote],
-  queued: (s) => [queue(s)],
+  queued: (s) => (s.queued ? [bytes(s.queuedBytes), `${round(s.queued)} msg`] : ["0"]),
   roundTrip: (s) => [trip(s.roundTrip)],
   subscriptions: (s) => [round(s.subscriptions)],
 };
@@ -271,7 +270,7 @@ async function describe() {
     $("detail-title").textContent = name(s);
     const facts = [
       ["Session", s.id], ["Endpoint", s.endpoint], ["Transport", s.transport], ["Sub-protocol", s.subProtocol || "none"], ["Path", s.path],
-      ["Address", s.remote || "–"], ["Queued", queue(s)], ["Round trip", trip(s.roundTrip)],
+      ["Address", s.remote || "–"], ["Queued", s.queued ? `${bytes(s.queuedBytes)} in ${round(s.queued)}` : "0"], ["Round trip", trip(s.roundTrip)],
     ];
     $("facts").replaceChildren(...facts.map(([k, v]) => {
       const d = element("div");
@@ -291,12 +290,26 @@ async function describe() {
   }
 }
 
+let fresh = []; // what is shown with the next picture
+
 function addFrame(li) {
+  if (fresh.length === 0) requestAnimationFrame(showFresh);
+  fresh.push(li);
+  if (fresh.length > maxFrames) fresh.shift();
+}
+
+function showFresh() {
   const box = $("frames");
   const end = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
-  box.append(li);
+  box.append(...fresh);
+  fresh = [];
   while (box.children.length > maxFrames) box.firstChild.remove();
   if (end) box.scrollTop = box.scrollHeight;
+}
+
+function clear() {
+  fresh = [];
+  $("frames").replaceChildren();
 }
 
 function note(text, className = "") {
@@ -337,7 +350,7 @@ function choose(one) {
   chosen = one;
   $("detail").hidden = !one;
   $("main").classList.toggle("two", Boolean(one));
-  $("frames").replaceChildren();
+  clear();
   $("facts").replaceChildren();
   $("subscriptions").replaceChildren();
   $("detail-problem").textContent = "";
@@ -357,7 +370,7 @@ function hold(on) {
 }
 
 $("hold").addEventListener("click", () => hold(!held));
-$("clear").addEventListener("click", () => $("frames").replaceChildren());
+$("clear").addEventListener("click", clear);
 $("done").addEventListener("click", () => choose(null));
 $("endpoint").addEventListener("change", () => { draw(); list(); });
 let typing;
