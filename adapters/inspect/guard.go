@@ -123,7 +123,7 @@ func (i *Inspector) foreign(r *http.Request) string {
 			return "another site asks"
 		}
 	}
-	if err := http.NewCrossOriginProtection().Check(r); err != nil {
+	if err := i.origins.Check(r); err != nil {
 		return "another site asks"
 	}
 	return ""

@@ -51,6 +51,7 @@ type Inspector struct {
 	page    []byte
 	policy  string
 	routes  map[string]route
+	origins *http.CrossOriginProtection
 	done    chan struct{}
 	listing chan struct{} // holds one value while sessions are listed
 
@@ -81,6 +82,7 @@ func New(o *Options) *Inspector {
 	i.opts.MaxFrame = min(i.opts.MaxFrame, maxHeldBytes)
 	i.masker = masker{i.opts.Secret, i.opts.Opaque}
 	i.page, i.policy = newPage(i.token)
+	i.origins = http.NewCrossOriginProtection()
 	i.routes = map[string]route{
 		"figures":  {http.MethodGet, i.serveFigures},
 		"sessions": {http.MethodGet, i.serveSessions},

@@ -84,11 +84,11 @@ func get(ins *Inspector, path string, v any) *httptest.ResponseRecorder {
 	return w
 }
 
-func only(t *testing.T, e *handler.Endpoint) *handler.Session {
+func only(tb testing.TB, e *handler.Endpoint) *handler.Session {
 	for s := range e.Sessions().All() {
 		return s
 	}
-	require.FailNow(t, "there is no session")
+	require.FailNow(tb, "there is no session")
 	return nil
 }
 

@@ -60,15 +60,15 @@ func roundTrip(s *handler.Session) time.Duration {
 }
 
 // orders are what sessions can be sorted by: a number or a text of each.
-var orders = map[string]func(endpoint string, s *handler.Session) (int, string){
-	"user":          func(_ string, s *handler.Session) (int, string) { return 0, s.User() },
-	"endpoint":      func(endpoint string, s *handler.Session) (int, string) { return 0, endpoint },
-	"subProtocol":   func(_ string, s *handler.Session) (int, string) { return 0, s.SubProtocol() },
-	"path":          func(_ string, s *handler.Session) (int, string) { return 0, s.Path() },
-	"remote":        func(_ string, s *handler.Session) (int, string) { return 0, remoteAddr(s) },
-	"queued":        func(_ string, s *handler.Session) (int, string) { return s.Queued().Bytes, "" },
-	"roundTrip":     func(_ string, s *handler.Session) (int, string) { return int(roundTrip(s)), "" },
-	"subscriptions": func(_ string, s *handler.Session) (int, string) { return len(s.Subscriptions()), "" },
+var orders = map[string]func(endpoint string, s *handler.Session) (int64, string){
+	"user":          func(_ string, s *handler.Session) (int64, string) { return 0, s.User() },
+	"endpoint":      func(endpoint string, s *handler.Session) (int64, string) { return 0, endpoint },
+	"subProtocol":   func(_ string, s *handler.Session) (int64, string) { return 0, s.SubProtocol() },
+	"path":          func(_ string, s *handler.Session) (int64, string) { return 0, s.Path() },
+	"remote":        func(_ string, s *handler.Session) (int64, string) { return 0, remoteAddr(s) },
+	"queued":        func(_ string, s *handler.Session) (int64, string) { return int64(s.Queued().Bytes), "" },
+	"roundTrip":     func(_ string, s *handler.Session) (int64, string) { return int64(roundTrip(s)), "" },
+	"subscriptions": func(_ string, s *handler.Session) (int64, string) { return int64(len(s.Subscriptions())), "" },
 }
 
 // listed is the answer to sessions: the first of those that match, in the order asked for.
@@ -83,7 +83,7 @@ type listed struct {
 type candidate struct {
 	endpoint string
 	*handler.Session
-	number int
+	number int64
 	text   string
 }
 

@@ -71,14 +71,13 @@ func (i *Inspector) sample(now time.Time) []sample {
 
 // stream is an answer that grows by lines of JSON.
 type stream struct {
-	rc  *http.ResponseController
-	enc *json.Encoder
-	w   http.ResponseWriter
+	w  http.ResponseWriter
+	rc *http.ResponseController
 }
 
 // begin sends the head of the answer. It returns nil if there can be no answer.
 func begin(w http.ResponseWriter) *stream {
-	s := &stream{rc: http.NewResponseController(w), enc: json.NewEncoder(w), w: w}
+	s := &stream{w, http.NewResponseController(w)}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("X-Accel-Buffering", "no") // proxies that collect answers
 	s.deadline(time.Now().Add(writeTime))
@@ -95,21 +94,18 @@ func begin(w http.ResponseWriter) *stream {
 // leaves it to MaxViewers.
 func (s *stream) deadline(t time.Time) { _ = s.rc.SetWriteDeadline(t) }
 
-// send writes lines.
-func (s *stream) send(lines ...any) error {
+// send writes v as a line, and an empty one for nil.
+func (s *stream) send(v any) error {
 	s.deadline(time.Now().Add(writeTime))
-	for _, l := range lines {
-		if err := s.enc.Encode(l); err != nil {
+	line := []byte{'\n'}
+	if v != nil {
+		b, err := json.Marshal(v)
+		if err != nil {
 			return err
 		}
+		line = append(b, '\n')
 	}
-	return s.rc.Flush()
-}
-
-// poke writes an empty line.
-func (s *stream) poke() error {
-	s.deadline(time.Now().Add(writeTime))
-	if _, err := s.w.Write([]byte("\n")); err != nil {
+	if _, err := s.w.Write(line); err != nil {
 		return err
 	}
 	return s.rc.Flush()
@@ -221,7 +217,7 @@ func (i *Inspector) follow(ctx context.Context, st *stream, s *handler.Session, 
 		select {
 		case <-watch.more:
 		case <-idle.C:
-			if st.poke() != nil {
+			if st.send(nil) != nil {
 				return
 			}
 			continue
