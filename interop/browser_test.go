@@ -48,3 +48,24 @@ func TestInteropChatMsgpack(t *testing.T) {
 	t.Parallel()
 	script(t, nil, "node", "js/chat_msgpack.mjs", "../examples/chat/page/msgpack.js")
 }
+
+// The page of adapters/inspect, while robots talk and hostile clients try to get into it. What it
+// looks like is in artifacts/ afterwards.
+func TestInteropInspect(t *testing.T) {
+	foreign(t)
+	t.Parallel()
+	artifacts, err := filepath.Abs("artifacts")
+	require.NoError(t, err)
+	require.NoError(t, os.MkdirAll(artifacts, 0o755))
+
+	p := start(t, build(t, "../adapters/inspect/example"), "-port", "0")
+	page, ok := strings.CutPrefix(p.line(t), "Open ")
+	require.True(t, ok)
+	script(t, map[string]func(*process){
+		"stop": func(browser *process) {
+			require.NoError(t, p.stop())
+			_, err := fmt.Fprintln(browser.stdin, "stopped")
+			require.NoError(t, err)
+		},
+	}, "node", "js/inspect.mjs", page, artifacts)
+}

@@ -48,8 +48,8 @@ var binaries struct {
 	dir string
 }
 
-// build compiles a program of this module and returns its path. The second time
-// the toolchain finds it in its cache.
+// build compiles a program, of this module or of a nested one, and returns its path. The
+// second time the toolchain finds it in its cache.
 func build(t *testing.T, pkg string) string {
 	t.Helper()
 	binaries.Lock()
@@ -63,7 +63,9 @@ func build(t *testing.T, pkg string) string {
 	if runtime.GOOS == "windows" {
 		bin += ".exe"
 	}
-	out, err := exec.Command("go", "build", "-o", bin, pkg).CombinedOutput()
+	cmd := exec.Command("go", "build", "-o", bin, ".")
+	cmd.Dir = pkg
+	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "go build: %s", out)
 	return bin
 }
