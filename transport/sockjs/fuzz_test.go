@@ -131,7 +131,7 @@ func FuzzPath(f *testing.F) {
 	}
 	tr := New(nil, &Options{ClientURL: clientURL})
 	f.Fuzz(func(t *testing.T, path string) {
-		route, id := tr.find(path)
+		route, _, id := tr.find(path)
 		if id != "" {
 			require.LessOrEqual(t, len(id), maxSegment)
 			require.False(t, strings.ContainsAny(id, "./\\\x00\r\n"), "%q", id)

@@ -92,6 +92,10 @@ type Options struct {
 	// BaseURL, if not "", is where info sends clients for all else.
 	BaseURL string
 
+	// Cluster, if not nil, lets any of several nodes answer for a session. The default is
+	// that a balancer must keep a client on one of them.
+	Cluster *Cluster
+
 	// CookieNeeded makes the answers of all transports but WebSocket carry the
 	// cookie JSESSIONID, by which balancers keep a client on one server. The default is
 	// not to: a client is then not known by anything between two requests.
@@ -197,6 +201,7 @@ type Transport struct {
 	opts    options
 	ws      transport.Transport
 	page    *page
+	cluster *cluster          // nil: this node is alone
 	legs    map[string]*route // by the last part of the path
 	buffers buffers
 	stats   stats
@@ -209,7 +214,7 @@ var _ transport.Transport = (*Transport)(nil)
 
 // New returns a transport with a copy of o; nil means the defaults. ws carries the
 // protocol's WebSockets; nil means that there are none. It panics if ws does not keep the
-// boundaries of messages or does not carry text.
+// boundaries of messages or does not carry text, and for a Cluster that lacks something.
 func New(ws transport.Transport, o *Options) *Transport {
 	if ws != nil && !(ws.Features().Boundaries && ws.Features().Text) {
 		panic("sockjs: transport " + ws.Name() + " can't carry WebSockets")
@@ -218,6 +223,7 @@ func New(ws transport.Transport, o *Options) *Transport {
 		opts: withDefaults(o), ws: ws, legs: make(map[string]*route), sessions: make(map[key]*session),
 	}
 	t.page = newPage(t.opts.ClientURL)
+	t.cluster = newCluster(t.opts.Cluster)
 	sends := false
 	for _, l := range []struct {
 		name  string
