@@ -348,6 +348,69 @@ func TestAbortBeforeAnswer(t *testing.T) {
 	})
 }
 
+// The next poll may come before anybody has noticed that the last one is broken off.
+func TestAbortUnnoticed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		p := b.open("/0/a")
+		s, ok := p.conn.(*session)
+		require.True(t, ok)
+		ctx, cancel := context.WithCancel(t.Context())
+		l, ok := b.newLeg(xhr, newWriter(), &request{Request: httptest.NewRequestWithContext(ctx, http.MethodPost, "/", nil)})
+		require.True(t, ok)
+		require.Nil(t, s.attach(l))
+		p.send("x")
+		cancel()
+		require.Equal(t, "a[\"x\"]\n", b.poll("/0/a"))
+		s.serve(l)
+		p.send("y")
+		require.Equal(t, "a[\"y\"]\n", b.poll("/0/a"))
+		<-p.closed
+	})
+}
+
+// Messages do not come in the place of those before them, whose answer is still being
+// written and may fail.
+func TestPollBehindStalled(t *testing.T) {
+	t.Parallel()
+	for _, fails := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, nil)
+			p := b.open("/0/a")
+			w1, _, done1 := b.call("/0/a/xhr", "")
+			synctest.Wait()
+			stalled := make(chan struct{})
+			w1.mu.Lock()
+			w1.stalled = stalled
+			w1.mu.Unlock()
+			p.send("x")
+			synctest.Wait()
+			w2, _, done2 := b.call("/0/a/xhr", "")
+			synctest.Wait()
+			p.send("y")
+			synctest.Wait()
+			require.Empty(t, w2.take())
+			w1.mu.Lock()
+			if fails {
+				w1.err = io.ErrClosedPipe
+			}
+			w1.mu.Unlock()
+			close(stalled)
+			<-done1
+			<-done2
+			if fails {
+				require.Equal(t, "c[1002,\"Connection interrupted\"]\n", w2.take())
+				require.ErrorIs(t, <-p.closed, errInterrupted)
+				return
+			}
+			require.Equal(t, "a[\"x\"]\n", w1.take())
+			require.Equal(t, "a[\"y\"]\n", w2.take())
+			<-p.closed
+		})
+	}
+}
+
 func TestWriteFails(t *testing.T) {
 	t.Parallel()
 	for _, leg := range []string{"/xhr", "/xhr_streaming"} {
