@@ -85,6 +85,10 @@ func newBench(t *testing.T, o *Options) *bench {
 
 // call starts a request; cancel breaks it off, done is closed at its end.
 func (b *bench) call(path, body string) (w *writer, cancel func(), done chan struct{}) {
+	return b.callOn(endpoint(b.Transport, b.app), path, body)
+}
+
+func (b *bench) callOn(h http.Handler, path, body string) (w *writer, cancel func(), done chan struct{}) {
 	ctx, stop := context.WithCancel(b.t.Context())
 	r := httptest.NewRequestWithContext(ctx, http.MethodPost, path, nil)
 	if body != "" {
@@ -94,7 +98,7 @@ func (b *bench) call(path, body string) (w *writer, cancel func(), done chan str
 	go func() {
 		defer close(done)
 		defer stop()
-		b.ServeHTTP(w, r, b.app)
+		h.ServeHTTP(w, r)
 	}()
 	return w, stop, done
 }
