@@ -51,7 +51,8 @@ type Cluster struct {
 	// Peer returns where the server of a node is reached from here: the path of the
 	// request is added to that of the URL. It returns nil if there is no such node. The
 	// name is one that a node with the same Key has. It is called for each request that is
-	// forwarded, from many goroutines.
+	// forwarded, from many goroutines. Requests have all that the client has sent, its
+	// credentials too.
 	Peer func(node string) *url.URL
 
 	// RoundTripper makes the requests to other nodes. The default uses no proxy, HTTP/2

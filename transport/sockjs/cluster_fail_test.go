@@ -136,7 +136,7 @@ func TestClusterCut(t *testing.T) {
 				call()
 				require.Equal(t, tt.want, w.take())
 			}
-			require.Equal(t, ForwardStats{Sent: 1, Failed: 1}, n.Stats().Forwards)
+			require.Equal(t, ForwardStats{Requests: 1, Failed: 1}, n.Stats().Forwards)
 		})
 	}
 }
@@ -202,7 +202,7 @@ func TestClusterLoop(t *testing.T) {
 	require.Equal(t, interruptedFrame+"\n", ask(endpoint(n, &app{}), "POST", base+"/0/s/xhr").Body.String())
 	require.Equal(t, 404, ask(endpoint(n, &app{}), "POST", base+"/0/s/xhr_send").Code)
 	require.Equal(t, 2, calls)
-	require.Equal(t, ForwardStats{Sent: 2, Failed: 2}, n.Stats().Forwards)
+	require.Equal(t, ForwardStats{Requests: 2, Failed: 2}, n.Stats().Forwards)
 }
 
 // TestClusterFails: each way in which a node can't be reached is the same to the client.

@@ -204,7 +204,7 @@ func clusterForwards(t *testing.T, way wayToReceive, proto string, start func(*h
 	}
 	for _, n := range all {
 		f := n.Stats().Forwards
-		require.GreaterOrEqual(t, f.Sent, uint64(4))
+		require.GreaterOrEqual(t, f.Requests, uint64(4))
 		require.Zero(t, f.Failed)
 	}
 }
@@ -407,7 +407,7 @@ func TestClusterRefuses(t *testing.T) {
 		resp := all[1].do(t, r.method, session+"/"+r.leg, r.body, r.headers...)
 		require.Equal(t, r.status, resp.StatusCode, r.leg)
 	}
-	require.Zero(t, all[1].Stats().Forwards.Sent)
+	require.Zero(t, all[1].Stats().Forwards.Requests)
 	status, _ := all[1].gets(t, "POST", session+"/xhr_send", strings.Repeat("x", 11))
 	require.Equal(t, 413, status)
 	require.Zero(t, all[0].Stats().Legs["xhr"].Requests)

@@ -15,7 +15,7 @@ import (
 	"github.com/weftws/weft/transport/internal/upgrade"
 )
 
-// errNoNode is why a request is not forwarded.
+// errNoNode is why a request has no answer.
 var errNoNode = errors.New("sockjs: there is no such node")
 
 // hops are the headers that are about one connection.
@@ -82,14 +82,14 @@ func (f *forwarding) run() {
 		return
 	}
 	defer resp.Body.Close()
-	h := f.w.Header()
-	first := make([]byte, 4<<10)
-	n, err := resp.Body.Read(first)
+	buf := make([]byte, 4<<10)
+	n, err := resp.Body.Read(buf)
 	if n == 0 && err != nil && !errors.Is(err, io.EOF) {
 		f.gone()
 		return
 	}
 	dropHops(resp.Header)
+	h := f.w.Header()
 	for name, values := range resp.Header {
 		if _, said := h[name]; !said { // origin, cookie and the like are said once
 			h[name] = values
@@ -97,14 +97,14 @@ func (f *forwarding) run() {
 	}
 	f.w.WriteHeader(resp.StatusCode)
 	var tail []byte
-	for p := first[:n]; ; p = first[:n] {
-		if len(p) > 0 {
+	for {
+		if n > 0 {
 			watchdog.Reset(f.silence)
-			if f.write(p) != nil {
+			if f.write(buf[:n]) != nil {
 				return
 			}
-			tail = append(tail, p[max(0, n-maxEnd):]...)
-			tail = tail[max(0, len(tail)-maxEnd):]
+			tail = append(tail, buf[max(0, n-maxEnd):n]...)
+			tail = append(tail[:0], tail[max(0, len(tail)-maxEnd):]...)
 		}
 		switch {
 		case errors.Is(err, io.EOF):
@@ -113,7 +113,7 @@ func (f *forwarding) run() {
 			f.cut(tail)
 			return
 		}
-		n, err = resp.Body.Read(first)
+		n, err = resp.Body.Read(buf)
 	}
 }
 

@@ -46,6 +46,11 @@
 // Messages are text. Sub-protocols that need binary messages are refused when
 // the endpoint is made.
 //
+// # Several processes
+//
+// A session over requests lives in one process. Either a balancer keeps a client on one, by
+// the cookie or the address, or Options.Cluster has the others forward to it.
+//
 // # Security
 //
 // Each request's origin is checked before an answer is made, by the acceptor if it is a
@@ -105,7 +110,8 @@ type Options struct {
 	// for another one, who can open his own with the same id. It must be the same for
 	// all requests of a session: an address is not, behind proxies. The default
 	// is the Authorization header and the certificate of the client; where users are
-	// known by a cookie, Owner should return what it stands for.
+	// known by a cookie, Owner should return what it stands for. In a Cluster the node that
+	// the client reaches asks.
 	Owner func(r *http.Request) string
 
 	// ResponseLimit is how many bytes of frames a streaming response has before it ends

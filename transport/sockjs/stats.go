@@ -34,9 +34,9 @@ type Stats struct {
 
 // ForwardStats are the counts of requests that were for sessions of other nodes.
 type ForwardStats struct {
-	Sent    uint64 // so far
-	Failed  uint64 // the other node was not reached, or did not end its answer
-	Waiting int    // being answered now
+	Requests uint64 // so far
+	Failed   uint64 // of these: the other node was not reached, or did not end its answer
+	Waiting  int    // being answered now
 }
 
 // LegStats are the counts of one of the protocol's transports. A session counts for the
@@ -83,7 +83,7 @@ func (t *Transport) Stats() Stats {
 			Open: int(l.open.Load()), Opened: l.opened.Load(), Requests: l.requests.Load(), Waiting: int(l.waiting.Load()),
 		}
 	}
-	st.Forwards = ForwardStats{Sent: t.stats.forwarded.Load(), Failed: t.stats.forwardsFailed.Load()}
+	st.Forwards = ForwardStats{Requests: t.stats.forwarded.Load(), Failed: t.stats.forwardsFailed.Load()}
 	if t.cluster != nil {
 		st.Forwards.Waiting = int(t.cluster.waiting.Load())
 	}
