@@ -29,8 +29,9 @@ func TestClusterAbort(t *testing.T) {
 			p := <-all[0].app.peers
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
+			r := all[1].request(ctx, t, way.method, session+"/"+way.leg+way.query, "")
 			go func() {
-				resp, err := all[1].send(ctx, t, way.method, session+"/"+way.leg+way.query, "")
+				resp, err := all[1].hs.Client().Do(r)
 				if err == nil {
 					_, _ = io.Copy(io.Discard, resp.Body)
 					resp.Body.Close()
@@ -189,7 +190,8 @@ func TestClusterSilence(t *testing.T) {
 func TestClusterLoop(t *testing.T) {
 	t.Parallel()
 	var n *Transport
-	calls, base := 0, ""
+	calls := 0
+	var base string
 	base, n = twoNodes(Options{}, func(r *http.Request) (*http.Response, error) {
 		calls++
 		w := httptest.NewRecorder()

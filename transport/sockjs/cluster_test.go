@@ -67,8 +67,8 @@ func nodesWith(t *testing.T, o Options, start func(*httptest.Server)) []*node {
 	return all
 }
 
-// send makes a request of this node, for the path that an URL has.
-func (n *node) send(ctx context.Context, t *testing.T, method, rawURL, body string, headers ...string) (*http.Response, error) {
+// request is one of this node, for the path that an URL has.
+func (n *node) request(ctx context.Context, t *testing.T, method, rawURL, body string, headers ...string) *http.Request {
 	t.Helper()
 	r, err := http.NewRequestWithContext(ctx, method, rawURL, strings.NewReader(body))
 	require.NoError(t, err)
@@ -77,17 +77,17 @@ func (n *node) send(ctx context.Context, t *testing.T, method, rawURL, body stri
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Add(headers[i], headers[i+1])
 	}
-	return n.hs.Client().Do(r)
+	return r
 }
 
-func (n *node) do(t *testing.T, method, rawURL, body string, headers ...string) *http.Response {
+func (n *node) do(t *testing.T, method, rawURL, body string, headers ...string) *answer {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	t.Cleanup(cancel)
-	resp, err := n.send(ctx, t, method, rawURL, body, headers...)
+	resp, err := n.hs.Client().Do(n.request(ctx, t, method, rawURL, body, headers...))
 	require.NoError(t, err)
 	t.Cleanup(func() { resp.Body.Close() })
-	return resp
+	return &answer{Response: resp}
 }
 
 // gets makes a request and returns the whole answer.
@@ -162,7 +162,7 @@ func clusterForwards(t *testing.T, way wayToReceive, proto string, start func(*h
 	for owner, n := range all {
 		other := all[1-owner]
 		session := n.base(t) + "/000/s"
-		var resp *http.Response
+		var resp *answer
 		// receive reads a frame from that node's answer, or from the one that there is.
 		receive := func(at *node, frame string) {
 			t.Helper()
@@ -251,7 +251,7 @@ func TestClusterTokens(t *testing.T) {
 	all := nodes(t, Options{ClientURL: clientURL})
 	n := all[0]
 	good := strings.TrimPrefix(n.base(t), "http://sockjs.example/base/")
-	require.NotEqual(t, n.base(t), n.base(t)) // ids of sessions can't be guessed
+	require.NotEqual(t, good, strings.TrimPrefix(n.base(t), "http://sockjs.example/base/")) // nobody guesses it
 	foreign := newCluster(&Cluster{Node: "a", Key: bytes.Repeat([]byte("x"), minKey), Peer: n.cluster.Peer})
 	changed := []byte(good)
 	changed[30] ^= 1

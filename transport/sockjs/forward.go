@@ -46,7 +46,7 @@ func (t *Transport) forward(rt *route, w http.ResponseWriter, q *request) {
 	}
 	defer c.waiting.Add(-1)
 	f := &forwarding{t: t, w: w, q: q, silence: math.MaxInt64}
-	ok := false
+	var ok bool
 	if rt.kind != nil {
 		f.leg, ok = t.newLeg(rt.kind, w, q)
 		if t.opts.HeartbeatInterval < math.MaxInt64 {

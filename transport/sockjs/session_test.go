@@ -325,53 +325,38 @@ func TestAbort(t *testing.T) {
 }
 
 // A batch that was taken for a poll which is then broken off, before its answer began, is
-// the next one's.
+// the next one's, also if that comes before anybody has noticed.
 func TestAbortBeforeAnswer(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
-		p := b.open("/0/a")
-		s, ok := p.conn.(*session)
-		require.True(t, ok)
-		ctx, cancel := context.WithCancel(t.Context())
-		w := newWriter()
-		l, ok := b.newLeg(xhr, w, &request{Request: httptest.NewRequestWithContext(ctx, http.MethodPost, "/", nil)})
-		require.True(t, ok)
-		require.NoError(t, l.start())
-		require.Nil(t, s.attach(l))
-		n, err := s.Write([]transport.Message{{Type: transport.MessageText, Data: []byte("x")}})
-		require.NoError(t, err)
-		require.Equal(t, 1, n)
-		cancel()
-		s.serve(l)
-		require.Empty(t, w.take())
-		p.send("y")
-		require.Equal(t, "a[\"x\"]\n", b.poll("/0/a"))
-		require.Equal(t, "a[\"y\"]\n", b.poll("/0/a"))
-		<-p.closed
-	})
-}
-
-// The next poll may come before anybody has noticed that the last one is broken off.
-func TestAbortUnnoticed(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
-		p := b.open("/0/a")
-		s, ok := p.conn.(*session)
-		require.True(t, ok)
-		ctx, cancel := context.WithCancel(t.Context())
-		l, ok := b.newLeg(xhr, newWriter(), &request{Request: httptest.NewRequestWithContext(ctx, http.MethodPost, "/", nil)})
-		require.True(t, ok)
-		require.Nil(t, s.attach(l))
-		p.send("x")
-		cancel()
-		require.Equal(t, "a[\"x\"]\n", b.poll("/0/a"))
-		s.serve(l)
-		p.send("y")
-		require.Equal(t, "a[\"y\"]\n", b.poll("/0/a"))
-		<-p.closed
-	})
+	for _, noticed := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, nil)
+			p := b.open("/0/a")
+			s, ok := p.conn.(*session)
+			require.True(t, ok)
+			ctx, cancel := context.WithCancel(t.Context())
+			w := newWriter()
+			l, ok := b.newLeg(xhr, w, &request{Request: httptest.NewRequestWithContext(ctx, http.MethodPost, "/", nil)})
+			require.True(t, ok)
+			require.NoError(t, l.start())
+			require.Nil(t, s.attach(l))
+			n, err := s.Write([]transport.Message{{Type: transport.MessageText, Data: []byte("x")}})
+			require.NoError(t, err)
+			require.Equal(t, 1, n)
+			cancel()
+			if noticed {
+				s.serve(l)
+			}
+			p.send("y")
+			require.Equal(t, "a[\"x\"]\n", b.poll("/0/a"))
+			if !noticed {
+				s.serve(l)
+			}
+			require.Empty(t, w.take())
+			require.Equal(t, "a[\"y\"]\n", b.poll("/0/a"))
+			<-p.closed
+		})
+	}
 }
 
 // Messages do not come in the place of those before them, whose answer is still being

@@ -258,7 +258,7 @@ func (c *soaker) after(p *poll) (over bool) {
 	if waited {
 		<-p.done
 	}
-	body := ""
+	var body string
 	for {
 		next := c.poll()
 		c.ask(1, 1) // the answer

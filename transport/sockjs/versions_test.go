@@ -37,7 +37,7 @@ func TestVersions(t *testing.T) {
 				}
 				defer hs.Close()
 				path := fresh("") + "/" + way.leg + way.query
-				var resp *http.Response
+				var resp *answer
 				frame := func(f string) {
 					t.Helper()
 					if resp == nil || way.poll {
@@ -67,7 +67,7 @@ func TestVersions(t *testing.T) {
 }
 
 // askOver makes a request with one version of HTTP.
-func askOver(t *testing.T, hs *httptest.Server, proto, method, path string) *http.Response {
+func askOver(t *testing.T, hs *httptest.Server, proto, method, path string) *answer {
 	t.Helper()
 	if proto == "HTTP/2.0" {
 		req, err := http.NewRequestWithContext(t.Context(), method, hs.URL+path, nil)
@@ -75,7 +75,7 @@ func askOver(t *testing.T, hs *httptest.Server, proto, method, path string) *htt
 		resp, err := hs.Client().Do(req)
 		require.NoError(t, err)
 		t.Cleanup(func() { resp.Body.Close() })
-		return resp
+		return &answer{Response: resp}
 	}
 	nc, err := net.Dial("tcp", hs.Listener.Addr().String())
 	require.NoError(t, err)
@@ -89,5 +89,6 @@ func askOver(t *testing.T, hs *httptest.Server, proto, method, path string) *htt
 	writeRequest(t, nc, proto[len("HTTP/"):], method, path, "example.com", "")
 	resp, err := http.ReadResponse(bufio.NewReader(nc), &http.Request{Method: method})
 	require.NoError(t, err)
-	return resp
+	t.Cleanup(func() { resp.Body.Close() })
+	return &answer{Response: resp}
 }
