@@ -31,14 +31,16 @@ import (
 //
 // What cannot reach the owner of a session is answered as if the session were interrupted: a
 // receive request gets the close frame 1002, a send request 404. The same happens to
-// receive requests that wait when the owner dies; a stream that is cut inside of a frame
-// breaks off. WebSockets are answered by any node.
+// requests that wait when the owner dies, or says nothing for longer than HeartbeatInterval
+// and HandshakeTimeout together; a stream that is cut inside of a frame breaks off. A node that
+// ends breaks off what it forwards, which ends these sessions too. WebSockets are answered
+// by any node.
 //
-// A forwarded request has the client's address at the end of X-Forwarded-For, and the Host
-// that the client asked for. The acceptor and Options.Owner of the session's node see the
-// client's address, and who it is, as the first node does; what it does not see is the
-// client's certificate, and what HTTP middleware of the first node attached. HTTP
-// middleware runs on both nodes.
+// A forwarded request has the Host that the client asked for, and the client's address at the
+// end of X-Forwarded-For. The acceptor of the session's node sees what that of the first
+// one would, the client's address among it; but it does not see the client's
+// certificate, nor what HTTP middleware of the first node attached. HTTP middleware runs
+// on both nodes.
 type Cluster struct {
 	// Node is the name of this process, at most 64 bytes. Its address will do, or one
 	// that it has again after a restart; clients can read it.

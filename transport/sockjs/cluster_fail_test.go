@@ -152,7 +152,7 @@ func TestClusterSilence(t *testing.T) {
 	for _, tt := range []struct {
 		name, leg string
 		begins    bool
-	}{{"answers nothing", "xhr", false}, {"falls silent", "xhr_streaming", true}} {
+	}{{"answers nothing", "xhr", false}, {"takes nothing", "xhr_send", false}, {"falls silent", "xhr_streaming", true}} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -176,6 +176,9 @@ func TestClusterSilence(t *testing.T) {
 				w := newWriter()
 				n.ServeHTTP(w, httptest.NewRequest("POST", base+"/0/s/"+tt.leg, nil), &app{})
 				want, after := interruptedFrame+"\n", 35*time.Second
+				if tt.leg == "xhr_send" {
+					want = "no such session"
+				}
 				if tt.begins {
 					want, after = "h\nh\nh\n"+want, after+50*time.Second
 				}

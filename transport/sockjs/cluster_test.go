@@ -220,11 +220,11 @@ func TestClusterRoundRobin(t *testing.T) {
 	t.Parallel()
 	all := nodes(t, Options{})
 	for n, owner := range all {
-		session := owner.base(t) + "/000/s"
+		session := owner.base(t) + "/00%300/s%41%20/"
 		turn := n
 		post := func(leg, body string) string {
 			turn++
-			status, got := all[turn%2].gets(t, "POST", session+"/"+leg, body)
+			status, got := all[turn%2].gets(t, "POST", session+leg+"/?t=1", body)
 			require.Less(t, status, 300, got)
 			return got
 		}

@@ -46,12 +46,12 @@ func (t *Transport) forward(rt *route, w http.ResponseWriter, q *request) {
 	}
 	defer c.waiting.Add(-1)
 	f := &forwarding{t: t, w: w, q: q, silence: math.MaxInt64}
+	if t.opts.HeartbeatInterval < math.MaxInt64 {
+		f.silence = t.opts.HeartbeatInterval + t.opts.HandshakeTimeout
+	}
 	var ok bool
 	if rt.kind != nil {
 		f.leg, ok = t.newLeg(rt.kind, w, q)
-		if t.opts.HeartbeatInterval < math.MaxInt64 {
-			f.silence = t.opts.HeartbeatInterval + t.opts.HandshakeTimeout
-		}
 	} else {
 		f.body, ok = t.body(w, q.Request)
 	}
