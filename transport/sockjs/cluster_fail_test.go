@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,7 +36,7 @@ func TestClusterAbort(t *testing.T) {
 					resp.Body.Close()
 				}
 			}()
-			require.Eventually(t, func() bool { return all[0].Stats().Legs[way.leg].Waiting == 1 }, 10*time.Second, time.Millisecond)
+			p.waits(t)
 			cancel()
 			require.ErrorIs(t, p.ended(t), errInterrupted)
 			_, body = all[1].gets(t, "POST", session+"/xhr", "")
@@ -46,6 +45,18 @@ func TestClusterAbort(t *testing.T) {
 			require.Zero(t, all[1].Stats().Forwards.Failed)
 		})
 	}
+}
+
+// waits waits until a receive request does so.
+func (p *peer) waits(t *testing.T) {
+	t.Helper()
+	s, ok := p.conn.(*session)
+	require.True(t, ok)
+	require.Eventually(t, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.leg != nil
+	}, 10*time.Second, time.Millisecond)
 }
 
 // TestClusterOwnerDies: clients are told in the protocol's words, at once if they wait, and
@@ -59,22 +70,21 @@ func TestClusterOwnerDies(t *testing.T) {
 			session := all[0].base(t) + "/000/s"
 			_, body := all[1].gets(t, "POST", session+"/xhr", "")
 			require.Equal(t, "o\n", body)
-			var wg sync.WaitGroup
-			wg.Go(func() {
-				_, got := all[1].gets(t, way.method, session+"/"+way.leg+way.query, "")
-				require.True(t, strings.HasSuffix(got, way.wrap(interruptedFrame)), got)
-			})
-			require.Eventually(t, func() bool { return all[0].Stats().Legs[way.leg].Waiting == 1 }, 10*time.Second, time.Millisecond)
-			if !way.poll { // it has begun
-				p := <-all[0].app.peers
-				p.send("x")
-				require.Eventually(t, func() bool { p.mu.Lock(); defer p.mu.Unlock(); return len(p.queue) == 0 }, 10*time.Second, time.Millisecond)
+			p := <-all[0].app.peers
+			waits := make(chan *answer, 1)
+			ask := func() { waits <- all[1].do(t, way.method, session+"/"+way.leg+way.query, "") }
+			if way.poll {
+				go ask()
+			} else {
+				ask() // and it begins
 			}
+			p.waits(t)
 			all[0].hs.Listener.Close()
 			all[0].hs.CloseClientConnections()
-			wg.Wait()
+			got := until(t, (<-waits).Body, way.wrap(interruptedFrame))
+			require.Equal(t, way.prelude+way.wrap(interruptedFrame), got)
 
-			_, got := all[1].gets(t, way.method, session+"/"+way.leg+way.query, "")
+			_, got = all[1].gets(t, way.method, session+"/"+way.leg+way.query, "")
 			require.True(t, strings.HasSuffix(got, way.wrap(interruptedFrame)), got)
 			status, _ := all[1].gets(t, "POST", session+"/"+way.send, `["x"]`)
 			require.Equal(t, 404, status)
@@ -116,6 +126,8 @@ func TestClusterCut(t *testing.T) {
 		"nothing of a stream":    {"xhr_streaming", "", strings.Repeat("h", 2048) + "\n" + interruptedFrame + "\n"},
 		"the prelude":            {"xhr_streaming", strings.Repeat("h", 2048) + "\n", strings.Repeat("h", 2048) + "\n" + interruptedFrame + "\n"},
 		"frames":                 {"xhr_streaming", "o\na[\"x\"]\n", "o\na[\"x\"]\n" + interruptedFrame + "\n"},
+		"the page":               {"htmlfile?c=x", htmlPage("x"), htmlPage("x") + "<script>\np(" + quoteFrame(interruptedFrame) + ");\n</script>\r\n"},
+		"half the prelude":       {"eventsource", "\r", ""},
 		"half a frame":           {"xhr_streaming", "o\na[\"x", ""},
 		"half an event":          {"eventsource", "data: a[\"\"]\r\n", ""},
 		"events":                 {"eventsource", "\r\ndata: o\r\n\r\n", "\r\ndata: o\r\n\r\ndata: " + interruptedFrame + "\r\n\r\n"},

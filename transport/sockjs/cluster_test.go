@@ -127,16 +127,17 @@ func until(t *testing.T, r io.Reader, text string) string {
 type wayToReceive struct {
 	leg, method, query string
 	poll               bool
+	prelude            string
 	wrap               func(frame string) string
 	send, sendType     string
 }
 
 var waysToReceive = []wayToReceive{
-	{"xhr", "POST", "", true, func(f string) string { return f + "\n" }, "xhr_send", "text/plain"},
-	{"xhr_streaming", "POST", "", false, func(f string) string { return f + "\n" }, "xhr_send", "text/plain"},
-	{"eventsource", "GET", "", false, func(f string) string { return "data: " + f + "\r\n\r\n" }, "xhr_send", "text/plain"},
-	{"htmlfile", "GET", "?c=cb", false, func(f string) string { return "<script>\np(" + quoteFrame(f) + ");\n</script>\r\n" }, "jsonp_send", "text/plain"},
-	{"jsonp", "GET", "?c=cb", true, func(f string) string { return "/**/cb(" + quoteFrame(f) + ");\r\n" }, "jsonp_send", "text/plain"},
+	{"xhr", "POST", "", true, "", func(f string) string { return f + "\n" }, "xhr_send", "text/plain"},
+	{"xhr_streaming", "POST", "", false, strings.Repeat("h", 2048) + "\n", func(f string) string { return f + "\n" }, "xhr_send", "text/plain"},
+	{"eventsource", "GET", "", false, "\r\n", func(f string) string { return "data: " + f + "\r\n\r\n" }, "xhr_send", "text/plain"},
+	{"htmlfile", "GET", "?c=cb", false, htmlPage("cb"), func(f string) string { return "<script>\np(" + quoteFrame(f) + ");\n</script>\r\n" }, "jsonp_send", "text/plain"},
+	{"jsonp", "GET", "?c=cb", true, "", func(f string) string { return "/**/cb(" + quoteFrame(f) + ");\r\n" }, "jsonp_send", "text/plain"},
 }
 
 func quoteFrame(f string) string { return string(appendScript(nil, []byte(f))) }

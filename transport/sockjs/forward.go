@@ -68,6 +68,8 @@ type forwarding struct {
 	leg     *leg          // of a receive request
 	body    []byte        // of a send request
 	silence time.Duration // from which on the other node counts as dead
+	written int
+	tail    []byte // how it ends
 }
 
 func (f *forwarding) run() {
@@ -96,21 +98,18 @@ func (f *forwarding) run() {
 		}
 	}
 	f.w.WriteHeader(resp.StatusCode)
-	var tail []byte
 	for {
 		if n > 0 {
 			watchdog.Reset(f.silence)
 			if f.write(buf[:n]) != nil {
 				return
 			}
-			tail = append(tail, buf[max(0, n-maxEnd):n]...)
-			tail = append(tail[:0], tail[max(0, len(tail)-maxEnd):]...)
 		}
 		switch {
 		case errors.Is(err, io.EOF):
 			return
 		case err != nil:
-			f.cut(tail)
+			f.cut()
 			return
 		}
 		n, err = resp.Body.Read(buf)
@@ -158,6 +157,9 @@ func (f *forwarding) ask(ctx context.Context) (*http.Response, error) {
 }
 
 func (f *forwarding) write(p []byte) error {
+	f.written += len(p)
+	f.tail = append(f.tail, p[max(0, len(p)-maxEnd):]...)
+	f.tail = append(f.tail[:0], f.tail[max(0, len(f.tail)-maxEnd):]...)
 	if f.leg != nil {
 		return f.leg.out(p, false)
 	}
@@ -184,15 +186,17 @@ func (f *forwarding) interrupt() {
 	_ = f.leg.write(appendClose(nil, codeInterrupted, textInterrupted), true)
 }
 
-// cut ends an answer that the owner has not ended. tail is how it ended there: behind a
-// whole frame the close frame may stand.
-func (f *forwarding) cut(tail []byte) {
+// cut ends an answer that the owner has not ended: behind a whole frame, or before all of
+// them, the close frame may stand.
+func (f *forwarding) cut() {
 	if f.q.Context().Err() != nil {
 		return
 	}
 	f.t.stats.forwardsFailed.Add(1)
-	if f.leg == nil || f.leg.kind.poll || !bytes.HasSuffix(tail, []byte(f.leg.kind.end)) {
-		panic(http.ErrAbortHandler)
+	if l := f.leg; l != nil && !l.kind.poll &&
+		(bytes.HasSuffix(f.tail, []byte(l.kind.end)) || f.written == len(l.kind.prelude(l.callback))) {
+		f.interrupt()
+		return
 	}
-	f.interrupt()
+	panic(http.ErrAbortHandler)
 }
