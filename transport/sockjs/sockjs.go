@@ -31,6 +31,9 @@
 // with status 1006 here and "Connection interrupted" for whoever comes. The
 // protocol has no acknowledgements: what was written to a request that breaks off may be lost.
 //
+// That Conn is one process's. Where there are several, a balancer keeps each client on
+// one of them, by the cookie or the address, or Options.Cluster has the others forward to it.
+//
 // Send requests are answered when their messages were received, or their last Receive has
 // yielded; while the Conn is paused they wait. Close gives the close frame to the
 // request that waits, or to the next one within CloseTimeout, and repeats it to
@@ -45,11 +48,6 @@
 //
 // Messages are text. Sub-protocols that need binary messages are refused when
 // the endpoint is made.
-//
-// # Several processes
-//
-// A session over requests lives in one process. Either a balancer keeps a client on one, by
-// the cookie or the address, or Options.Cluster has the others forward to it.
 //
 // # Security
 //
