@@ -154,6 +154,21 @@ func TestClusterCut(t *testing.T) {
 	}
 }
 
+// A client that does not take its answer is let go of, on both nodes.
+func TestClusterClientFails(t *testing.T) {
+	t.Parallel()
+	var asked context.Context
+	base, n := twoNodes(Options{}, func(r *http.Request) (*http.Response, error) {
+		asked = r.Context()
+		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("o\n"))}, nil
+	})
+	w := newWriter()
+	w.err = io.ErrClosedPipe
+	n.ServeHTTP(w, httptest.NewRequest("POST", base+"/0/s/xhr_streaming", nil), &app{})
+	require.Error(t, asked.Err())
+	require.Equal(t, ForwardStats{Requests: 1}, n.Stats().Forwards)
+}
+
 type errReader struct{ error }
 
 func (r errReader) Read([]byte) (int, error) { return 0, r.error }
