@@ -36,7 +36,9 @@
 //	/ticker                    sends "tick!" each second
 //	/sockjs-stomp              speaks STOMP, to the same broker
 //
-// The page for iframes gets its script from -sockjs-url.
+// The page for iframes gets its script from -sockjs-url. With -sockjs-key, which has at least
+// 32 characters, servers of one key answer for each other's sessions; a server's name
+// there is the address that it listens on.
 //
 // With -compress both engines accept permessage-deflate, for messages of any size,
 // and with -takeover gobwas refers to earlier messages. With -static pages of a
@@ -75,6 +77,7 @@ type flags struct {
 	compress, takeover bool
 	sockJSURL          string
 	sockJSEngine       string
+	sockJSKey          string
 }
 
 func main() {
@@ -88,6 +91,7 @@ func main() {
 	flag.BoolVar(&f.takeover, "takeover", false, "with -compress: let gobwas take contexts over")
 	flag.StringVar(&f.sockJSURL, "sockjs-url", "", "where the page for iframes gets sockjs-client from, none by default")
 	flag.StringVar(&f.sockJSEngine, "sockjs-engine", "gobwas", "which `engine`, gobwas or gorilla, SockJS has at the root")
+	flag.StringVar(&f.sockJSKey, "sockjs-key", "", "secret of the servers that answer for each other's SockJS sessions, none by default")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -108,6 +112,9 @@ func run(ctx context.Context, f flags) error {
 	if f.sockJSEngine != "gobwas" && f.sockJSEngine != "gorilla" {
 		return fmt.Errorf("there is no engine %q", f.sockJSEngine)
 	}
+	if n := len(f.sockJSKey); n > 0 && n < 32 {
+		return errors.New("-sockjs-key must have at least 32 characters")
+	}
 	if f.takeover && !f.compress {
 		return errors.New("-takeover is nothing without -compress")
 	}
@@ -120,6 +127,11 @@ func run(ctx context.Context, f flags) error {
 		defer root.Close()
 		mux.Handle("/", static(root))
 	}
+	ln, err := net.Listen("tcp", f.addr)
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
 	b := newBroker()
 	defer b.Close()
 	var endpoints []*handler.Endpoint
@@ -136,12 +148,8 @@ func run(ctx context.Context, f flags) error {
 		}
 		endpoints = append(endpoints, e, v, s)
 		var more []*handler.Endpoint
-		front, more = f.sockJS(t, b, front)
+		front, more = f.sockJS(t, b, f.cluster(ln.Addr()), front)
 		endpoints = append(endpoints, more...)
-	}
-	ln, err := net.Listen("tcp", f.addr)
-	if err != nil {
-		return err
 	}
 	srv := &http.Server{Handler: front, ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 2)

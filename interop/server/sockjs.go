@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -18,7 +20,7 @@ import (
 
 // sockJS mounts the protocol's test services and the broker in front of next: in a folder of
 // the engine t, and at the root if the flags say so. Every page may use the test services.
-func (f flags) sockJS(t transport.Transport, b *broker.Broker, next http.Handler) (http.Handler, []*handler.Endpoint) {
+func (f flags) sockJS(t transport.Transport, b *broker.Broker, c *sockjs.Cluster, next http.Handler) (http.Handler, []*handler.Endpoint) {
 	var endpoints []*handler.Endpoint
 	mount := func(name string, e *handler.Endpoint) {
 		endpoints = append(endpoints, e)
@@ -40,12 +42,22 @@ func (f flags) sockJS(t transport.Transport, b *broker.Broker, next http.Handler
 		{"broadcast", sockjs.Options{}, toAll(broadcast.New(nil))},
 		{"ticker", sockjs.Options{}, handler.HandlerFunc(tick)},
 	} {
-		s.opts.ClientURL = f.sockJSURL
+		s.opts.ClientURL, s.opts.Cluster = f.sockJSURL, c
 		mount(s.name, handler.NewEndpoint(sockjs.New(t, &s.opts), s.handler,
 			handler.WithSubProtocols(raw.New(nil)), handler.WithOrigins("*")))
 	}
-	mount("sockjs-stomp", newSTOMP(sockjs.New(t, &sockjs.Options{ClientURL: f.sockJSURL}), b))
+	mount("sockjs-stomp", newSTOMP(sockjs.New(t, &sockjs.Options{ClientURL: f.sockJSURL, Cluster: c}), b))
 	return next, endpoints
+}
+
+// cluster is made of the servers that have the same key. Their names are their addresses.
+func (f flags) cluster(addr net.Addr) *sockjs.Cluster {
+	if f.sockJSKey == "" {
+		return nil
+	}
+	return &sockjs.Cluster{Node: addr.String(), Key: []byte(f.sockJSKey), Peer: func(node string) *url.URL {
+		return &url.URL{Scheme: "http", Host: node}
+	}}
 }
 
 func goAway(_ context.Context, r handler.Request) error {

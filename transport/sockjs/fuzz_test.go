@@ -129,24 +129,36 @@ func FuzzPath(f *testing.F) {
 	} {
 		f.Add(s)
 	}
-	tr := New(nil, &Options{ClientURL: clientURL})
+	c := &Cluster{Node: "a", Key: clusterKey, Peer: func(string) *url.URL { return nil }}
+	cluster := New(nil, &Options{ClientURL: clientURL, Cluster: c})
+	token := cluster.cluster.token("")
+	for _, s := range []string{"/000/abc/xhr", "/iframe.html", "/info", "//000/abc/xhr", "/000/abc/xhr/", ""} {
+		f.Add("/" + token + s)
+	}
+	f.Add("//000/abc/xhr")
+	f.Add("/000/000/abc/xhr")
 	f.Fuzz(func(t *testing.T, path string) {
-		route, id := tr.find(path)
-		if id != "" {
-			require.LessOrEqual(t, len(id), maxSegment)
-			require.False(t, strings.ContainsAny(id, "./\\\x00\r\n"), "%q", id)
+		for _, tr := range []*Transport{New(nil, &Options{ClientURL: clientURL}), cluster} {
+			route, token, id := tr.find(path)
+			if id != "" {
+				require.LessOrEqual(t, len(id), maxSegment)
+				require.False(t, strings.ContainsAny(id, "./\\\x00\r\n"), "%q", id)
+			}
+			require.NotContains(t, token, "/")
+			require.True(t, tr.cluster != nil || token == "")
+			u, err := url.Parse("http://h" + path)
+			if route == nil || err != nil || !strings.HasPrefix(path, "/") {
+				continue
+			}
+			w := httptest.NewRecorder()
+			r := &http.Request{Method: "DELETE", URL: u, Header: http.Header{}, RequestURI: path}
+			tr.ServeHTTP(w, r, &app{})
+			require.Contains(t, []int{404, 405}, w.Code)
+			if token != "" {
+				_, ok := tr.cluster.node("", token)
+				require.Equal(t, ok, w.Code == 405)
+			}
 		}
-		if route == nil {
-			return
-		}
-		u, err := url.Parse("http://h" + path)
-		if err != nil || !strings.HasPrefix(path, "/") {
-			return
-		}
-		w := httptest.NewRecorder()
-		r := &http.Request{Method: "DELETE", URL: u, Header: http.Header{}, RequestURI: path}
-		tr.ServeHTTP(w, r, &app{})
-		require.Contains(t, []int{404, 405}, w.Code)
 	})
 }
 

@@ -16,6 +16,7 @@ type kind struct {
 	poll        bool // one frame, then the response ends
 	callback    bool // the request names a function
 	prelude     func(callback string) string
+	end         string // of a frame of a stream, and nowhere in it
 	wrap        func(dst, frame []byte, callback string) []byte
 }
 
@@ -25,14 +26,14 @@ func wrapLine(dst, frame []byte, _ string) []byte { return append(append(dst, fr
 
 var (
 	xhr          = &kind{id: legXHR, contentType: javascript, poll: true, wrap: wrapLine}
-	xhrStreaming = &kind{id: legXHRStreaming, contentType: javascript, wrap: wrapLine,
+	xhrStreaming = &kind{id: legXHRStreaming, contentType: javascript, wrap: wrapLine, end: "\n",
 		prelude: func(string) string { return strings.Repeat("h", 2048) + "\n" }}
-	eventSource = &kind{id: legEventSource, contentType: "text/event-stream",
+	eventSource = &kind{id: legEventSource, contentType: "text/event-stream", end: "\r\n\r\n",
 		prelude: func(string) string { return "\r\n" },
 		wrap: func(dst, frame []byte, _ string) []byte {
 			return append(append(append(dst, "data: "...), frame...), "\r\n\r\n"...)
 		}}
-	htmlFile = &kind{id: legHTMLFile, contentType: "text/html;charset=UTF-8", callback: true, prelude: htmlPage,
+	htmlFile = &kind{id: legHTMLFile, contentType: "text/html;charset=UTF-8", callback: true, prelude: htmlPage, end: "</script>\r\n",
 		wrap: func(dst, frame []byte, _ string) []byte {
 			dst = appendScript(append(dst, "<script>\np("...), frame)
 			return append(dst, ");\n</script>\r\n"...)
@@ -60,17 +61,32 @@ type leg struct {
 	begun bool // the response
 }
 
-func (t *Transport) newLeg(k *kind, w http.ResponseWriter, r *http.Request, callback string) *leg {
+// newLeg returns the leg of a receive request, unless it had to answer it.
+func (t *Transport) newLeg(k *kind, w http.ResponseWriter, q *request) (*leg, bool) {
+	callback := ""
+	if k.callback {
+		var bad string
+		if callback, bad = q.callback(); bad != "" {
+			fail(w, http.StatusInternalServerError, bad)
+			return nil, false
+		}
+	}
+	if !t.drain(w, q.Request) {
+		return nil, false
+	}
 	l := &leg{
-		kind: k, opts: &t.opts, buffers: &t.buffers, w: w, rc: http.NewResponseController(w), ctx: r.Context(),
+		kind: k, opts: &t.opts, buffers: &t.buffers, w: w, rc: http.NewResponseController(w), ctx: q.Context(),
 		callback: callback, wake: make(chan struct{}, 1),
 	}
 	// The timeouts of a server would end a request that waits. Not every writer has
 	// deadlines.
 	_ = l.rc.SetReadDeadline(time.Time{})
 	_ = l.rc.SetWriteDeadline(time.Time{})
-	return l
+	return l, true
 }
+
+// maxEnd is at least as long as the end of any frame.
+const maxEnd = 16
 
 // awake makes the request's goroutine look again.
 func (l *leg) awake() {
@@ -137,15 +153,8 @@ func (l *leg) out(p []byte, last bool) error {
 
 // receive answers a receive request of a session that there is, or opens one.
 func (t *Transport) receive(k *kind, w http.ResponseWriter, q *request) {
-	callback := ""
-	if k.callback {
-		var bad string
-		if callback, bad = q.callback(); bad != "" {
-			fail(w, http.StatusInternalServerError, bad)
-			return
-		}
-	}
-	if !t.drain(w, q.Request) {
+	l, ok := t.newLeg(k, w, q)
+	if !ok {
 		return
 	}
 	s, fresh := t.session(q.key, k.id)
@@ -153,7 +162,6 @@ func (t *Transport) receive(k *kind, w http.ResponseWriter, q *request) {
 		unavailable(w)
 		return
 	}
-	l := t.newLeg(k, w, q.Request, callback)
 	t.stats.enter(k.id)
 	defer t.stats.leave(k.id)
 	if fresh {

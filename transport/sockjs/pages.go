@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"html"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -20,7 +21,7 @@ func cacheForYear(h http.Header) {
 }
 
 // info tells the client what there is.
-func (t *Transport) info(w http.ResponseWriter, _ *request) {
+func (t *Transport) info(w http.ResponseWriter, q *request) {
 	var entropy [4]byte
 	_, _ = rand.Read(entropy[:]) // it never fails
 	body, err := json.Marshal(struct {
@@ -29,13 +30,32 @@ func (t *Transport) info(w http.ResponseWriter, _ *request) {
 		Origins      []string `json:"origins"`
 		Entropy      uint32   `json:"entropy"`
 		BaseURL      string   `json:"base_url,omitempty"`
-	}{t.legs["websocket"] != nil, t.opts.CookieNeeded, []string{"*:*"}, binary.BigEndian.Uint32(entropy[:]), t.opts.BaseURL})
+	}{t.legs["websocket"] != nil, t.opts.CookieNeeded, []string{"*:*"}, binary.BigEndian.Uint32(entropy[:]), t.baseURL(q)})
 	if err != nil {
 		fail(w, http.StatusInternalServerError, "")
 		return
 	}
 	w.Header().Set("Content-Type", "application/json;charset=UTF-8")
 	_, _ = w.Write(body)
+}
+
+// baseURL is where the client goes on; "" is where it asked for info.
+func (t *Transport) baseURL(q *request) string {
+	base := t.opts.BaseURL
+	if t.cluster == nil {
+		return base
+	}
+	if base == "" {
+		if q.Host == "" {
+			return ""
+		}
+		u := url.URL{Scheme: "http", Host: q.Host, Path: q.base}
+		if q.TLS != nil {
+			u.Scheme = "https"
+		}
+		base = u.String()
+	}
+	return strings.TrimSuffix(base, "/") + "/" + t.cluster.token(q.base)
 }
 
 // A page is the answer to requests for the iframe.

@@ -1,6 +1,7 @@
 package sockjs
 
 import (
+	"crypto/sha256"
 	"net/http"
 	"net/url"
 	"strings"
@@ -16,10 +17,11 @@ const maxSegment = 128
 // A route is what a path stands for.
 type route struct {
 	method  string
-	options bool // OPTIONS has an answer too
-	cached  bool // the client may keep the answer
-	cookie  bool // the answer carries the cookie
-	cors    bool // pages of other origins may ask
+	options bool  // OPTIONS has an answer too
+	cached  bool  // the client may keep the answer
+	session bool  // about a session over requests: a node owns it, and answers carry the cookie
+	kind    *kind // of a receive request
+	cors    bool  // pages of other origins may ask
 	serve   func(t *Transport, w http.ResponseWriter, q *request)
 }
 
@@ -31,7 +33,7 @@ func (r *route) allow() string {
 }
 
 func receives(k *kind, method string, options bool) *route {
-	return &route{method: method, options: options, cookie: true, cors: true, serve: func(t *Transport, w http.ResponseWriter, q *request) {
+	return &route{method: method, options: options, session: true, kind: k, cors: true, serve: func(t *Transport, w http.ResponseWriter, q *request) {
 		t.receive(k, w, q)
 	}}
 }
@@ -48,8 +50,8 @@ var (
 	eventSourceRoute  = receives(eventSource, "GET", false)
 	htmlFileRoute     = receives(htmlFile, "GET", false)
 	jsonpRoute        = receives(jsonp, "GET", false)
-	xhrSendRoute      = &route{method: "POST", options: true, cookie: true, cors: true, serve: (*Transport).xhrSend}
-	jsonpSendRoute    = &route{method: "POST", cookie: true, cors: true, serve: (*Transport).jsonpSend}
+	xhrSendRoute      = &route{method: "POST", options: true, session: true, cors: true, serve: (*Transport).xhrSend}
+	jsonpSendRoute    = &route{method: "POST", session: true, cors: true, serve: (*Transport).jsonpSend}
 )
 
 // A request is a request with what its path says.
@@ -58,6 +60,12 @@ type request struct {
 	acceptor transport.Acceptor
 	key      key
 	base     string // the path in front of what is ours
+	path     string // what is ours, as it was written
+
+	// In a cluster.
+	node      string             // whose the session is; "" if the path names none
+	elsewhere bool               // that is another node
+	owner     *[sha256.Size]byte // whose the request is, if another node says so
 }
 
 // handshake is what the acceptor sees: the session's id is not for it.
@@ -68,8 +76,18 @@ func (q *request) handshake() *transport.Handshake {
 	return h
 }
 
-// find returns the route of a path, nil if there is none, and the id of its session.
-func (t *Transport) find(path string) (_ *route, id string) {
+// find returns the route of a path, nil if there is none, and the id of its session and the
+// token in front of it.
+func (t *Transport) find(path string) (_ *route, token, id string) {
+	if t.cluster != nil {
+		token, path = cutToken(path)
+	}
+	r, id := t.findBehind(path)
+	return r, token, id
+}
+
+// findBehind does that for what is behind the token.
+func (t *Transport) findBehind(path string) (_ *route, id string) {
 	switch path {
 	case "", "/":
 		return greetingRoute, ""
@@ -144,14 +162,14 @@ func isIframe(s string) bool {
 // [Mount] or with http.StripPrefix.
 func (t *Transport) ServeHTTP(w http.ResponseWriter, r *http.Request, a transport.Acceptor) {
 	path := r.URL.EscapedPath()
-	route, id := t.find(path)
+	route, token, id := t.find(path)
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
-	if route == nil {
+	q := &request{Request: r, acceptor: a, base: base(r, path), path: path}
+	if route == nil || token != "" && !t.cluster.admit(q, token) {
 		fail(w, http.StatusNotFound, "not found")
 		return
 	}
-	q := &request{Request: r, acceptor: a, base: base(r, path)}
 	if err := t.checkOrigin(q); err != nil && route != greetingRoute {
 		h.Set("Cache-Control", notCached)
 		upgrade.WriteRefusal(w, upgrade.Refusal(err))
@@ -172,13 +190,20 @@ func (t *Transport) ServeHTTP(w http.ResponseWriter, r *http.Request, a transpor
 	if !route.cached {
 		h.Set("Cache-Control", notCached)
 	}
-	if route.cookie && t.opts.CookieNeeded {
+	if route.session && t.opts.CookieNeeded {
 		setCookie(w, r)
 	}
 	if id != "" {
-		q.key = t.key(q, id)
+		q.key = t.key(q, token+"/"+id)
 	}
-	route.serve(t, w, q)
+	switch {
+	case !q.elsewhere || !route.session:
+		route.serve(t, w, q)
+	case q.owner != nil:
+		fail(w, http.StatusMisdirectedRequest, "session of another node")
+	default:
+		t.forward(route, w, q)
+	}
 }
 
 // base is the path that was stripped from the request's before it came here.

@@ -24,7 +24,9 @@ func (t *Transport) key(q *request, id string) key {
 	if reflect.ValueOf(q.acceptor).Comparable() {
 		k.acceptor = q.acceptor
 	}
-	if owner := t.opts.Owner(q.Request); owner != "" {
+	if q.owner != nil {
+		k.owner = *q.owner
+	} else if owner := t.opts.Owner(q.Request); owner != "" {
 		k.owner = sha256.Sum256([]byte(owner))
 	}
 	return k

@@ -1,7 +1,6 @@
 package sockjs
 
 import (
-	"crypto/tls"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -291,37 +290,4 @@ func TestScriptInjection(t *testing.T) {
 		require.Equal(t, 2, strings.Count(got, `\u003c/script>\u003cscript>alert(1)\u003c/script>`))
 		time.Sleep(time.Minute)
 	})
-}
-
-// Each transport works over HTTP/2.
-func TestHTTP2(t *testing.T) {
-	t.Parallel()
-	tr := New(nil, &Options{ResponseLimit: 1})
-	hs := httptest.NewUnstartedServer(endpoint(tr, &app{open: func(p *peer) { p.send("hello") }}))
-	hs.EnableHTTP2 = true
-	hs.StartTLS()
-	defer hs.Close()
-	client := hs.Client()
-	client.Transport.(*http.Transport).TLSClientConfig.MinVersion = tls.VersionTLS12
-	for _, r := range []struct{ method, leg, frame string }{
-		{"POST", "xhr", "a[\"hello\"]\n"},
-		{"POST", "xhr_streaming", "a[\"hello\"]\n"},
-		{"GET", "eventsource", "data: a[\"hello\"]\r\n\r\n"},
-		{"GET", "htmlfile?c=x", `p("a[\"hello\"]");`},
-		{"GET", "jsonp?c=x", `/**/x("a[\"hello\"]");`},
-	} {
-		got, url := "", hs.URL+fresh("")+"/"+r.leg
-		for range 2 {
-			req, err := http.NewRequestWithContext(t.Context(), r.method, url, nil)
-			require.NoError(t, err)
-			resp, err := client.Do(req)
-			require.NoError(t, err)
-			require.Equal(t, 2, resp.ProtoMajor)
-			body, err := io.ReadAll(resp.Body)
-			require.NoError(t, err)
-			resp.Body.Close()
-			got += string(body)
-		}
-		require.Contains(t, got, r.frame)
-	}
 }

@@ -62,6 +62,7 @@ type peer struct {
 	writing  bool
 	again    bool
 	received int
+	written  int // messages that Write has taken
 }
 
 func (p *peer) SubProtocol() string { return "" }
@@ -115,6 +116,7 @@ func (p *peer) flush() {
 		n, err := p.conn.Write(batch)
 		p.mu.Lock()
 		p.queue = p.queue[n:]
+		p.written += n
 		if err != nil {
 			p.queue = nil
 		}

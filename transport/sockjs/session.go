@@ -212,8 +212,13 @@ func (s *session) left() {
 // attach makes l the leg of s, or returns the close frame that it gets instead.
 func (s *session) attach(l *leg) (goodbye []byte) {
 	s.mu.Lock()
-	if s.leg != nil && s.leg.ctx.Err() != nil && s.state == stateOpen {
-		s.interrupt() // its own goroutine was not so quick
+	if s.leg != nil && s.leg.ctx.Err() != nil && s.state == stateOpen { // its own goroutine was not so quick
+		if s.frame != nil && s.leg.kind.poll { // and has not begun
+			s.leg.awake()
+			s.detach(s.leg)
+		} else {
+			s.interrupt()
+		}
 	}
 	switch {
 	case s.state == stateOver:
@@ -266,11 +271,15 @@ func (s *session) serve(l *leg) {
 func (s *session) step(l *leg) bool {
 	for {
 		s.mu.Lock()
+		aborted := l.ctx.Err() != nil
 		if s.leg != l {
+			over, goodbye := s.state == stateOver, s.goodbye
 			s.mu.Unlock()
+			if over && !aborted {
+				_ = l.write(goodbye, true)
+			}
 			return false
 		}
-		aborted := l.ctx.Err() != nil
 		switch {
 		case aborted && s.frame != nil && !l.begun && s.state == stateOpen:
 			// Nothing was lost: the next one gets it.
@@ -282,6 +291,11 @@ func (s *session) step(l *leg) bool {
 			s.interrupt()
 			s.mu.Unlock()
 			return false
+		case s.writing != nil:
+			// The answer before this one has not left: if it fails, what follows it may
+			// not come in its place.
+			s.mu.Unlock()
+			return true
 		case s.frame != nil:
 			if !s.give(l) {
 				return false
@@ -336,13 +350,16 @@ func (s *session) give(l *leg) bool {
 func (s *session) wrote(l *leg) {
 	if s.writing == l {
 		s.writing = nil
+		if s.leg != nil && s.leg != l {
+			s.leg.awake() // it was waiting for this one
+		}
 	}
 }
 
 // heartbeat writes one if nothing else is to be written, and reports whether l goes on.
 func (s *session) heartbeat(l *leg) bool {
 	s.mu.Lock()
-	if s.leg != l || s.frame != nil || s.state != stateOpen || l.ctx.Err() != nil {
+	if s.leg != l || s.frame != nil || s.writing != nil || s.state != stateOpen || l.ctx.Err() != nil {
 		s.mu.Unlock()
 		return true
 	}

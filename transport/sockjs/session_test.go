@@ -85,6 +85,10 @@ func newBench(t *testing.T, o *Options) *bench {
 
 // call starts a request; cancel breaks it off, done is closed at its end.
 func (b *bench) call(path, body string) (w *writer, cancel func(), done chan struct{}) {
+	return b.callOn(endpoint(b.Transport, b.app), path, body)
+}
+
+func (b *bench) callOn(h http.Handler, path, body string) (w *writer, cancel func(), done chan struct{}) {
 	ctx, stop := context.WithCancel(b.t.Context())
 	r := httptest.NewRequestWithContext(ctx, http.MethodPost, path, nil)
 	if body != "" {
@@ -94,7 +98,7 @@ func (b *bench) call(path, body string) (w *writer, cancel func(), done chan str
 	go func() {
 		defer close(done)
 		defer stop()
-		b.ServeHTTP(w, r, b.app)
+		h.ServeHTTP(w, r)
 	}()
 	return w, stop, done
 }
@@ -321,30 +325,79 @@ func TestAbort(t *testing.T) {
 }
 
 // A batch that was taken for a poll which is then broken off, before its answer began, is
-// the next one's.
+// the next one's, also if that comes before anybody has noticed.
 func TestAbortBeforeAnswer(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
-		p := b.open("/0/a")
-		s, ok := p.conn.(*session)
-		require.True(t, ok)
-		ctx, cancel := context.WithCancel(t.Context())
-		w := newWriter()
-		l := b.newLeg(xhr, w, httptest.NewRequestWithContext(ctx, http.MethodPost, "/", nil), "")
-		require.NoError(t, l.start())
-		require.Nil(t, s.attach(l))
-		n, err := s.Write([]transport.Message{{Type: transport.MessageText, Data: []byte("x")}})
-		require.NoError(t, err)
-		require.Equal(t, 1, n)
-		cancel()
-		s.serve(l)
-		require.Empty(t, w.take())
-		p.send("y")
-		require.Equal(t, "a[\"x\"]\n", b.poll("/0/a"))
-		require.Equal(t, "a[\"y\"]\n", b.poll("/0/a"))
-		<-p.closed
-	})
+	for _, noticed := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, nil)
+			p := b.open("/0/a")
+			s, ok := p.conn.(*session)
+			require.True(t, ok)
+			ctx, cancel := context.WithCancel(t.Context())
+			w := newWriter()
+			l, ok := b.newLeg(xhr, w, &request{Request: httptest.NewRequestWithContext(ctx, http.MethodPost, "/", nil)})
+			require.True(t, ok)
+			require.NoError(t, l.start())
+			require.Nil(t, s.attach(l))
+			n, err := s.Write([]transport.Message{{Type: transport.MessageText, Data: []byte("x")}})
+			require.NoError(t, err)
+			require.Equal(t, 1, n)
+			cancel()
+			if noticed {
+				s.serve(l)
+			}
+			p.send("y")
+			require.Equal(t, "a[\"x\"]\n", b.poll("/0/a"))
+			if !noticed {
+				s.serve(l)
+			}
+			require.Empty(t, w.take())
+			require.Equal(t, "a[\"y\"]\n", b.poll("/0/a"))
+			<-p.closed
+		})
+	}
+}
+
+// Messages do not come in the place of those before them, whose answer is still being
+// written and may fail.
+func TestPollBehindStalled(t *testing.T) {
+	t.Parallel()
+	for _, fails := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, nil)
+			p := b.open("/0/a")
+			w1, _, done1 := b.call("/0/a/xhr", "")
+			synctest.Wait()
+			stalled := make(chan struct{})
+			w1.mu.Lock()
+			w1.stalled = stalled
+			w1.mu.Unlock()
+			p.send("x")
+			synctest.Wait()
+			w2, _, done2 := b.call("/0/a/xhr", "")
+			synctest.Wait()
+			p.send("y")
+			synctest.Wait()
+			require.Empty(t, w2.take())
+			w1.mu.Lock()
+			if fails {
+				w1.err = io.ErrClosedPipe
+			}
+			w1.mu.Unlock()
+			close(stalled)
+			<-done1
+			<-done2
+			if fails {
+				require.Equal(t, "c[1002,\"Connection interrupted\"]\n", w2.take())
+				require.ErrorIs(t, <-p.closed, errInterrupted)
+				return
+			}
+			require.Equal(t, "a[\"x\"]\n", w1.take())
+			require.Equal(t, "a[\"y\"]\n", w2.take())
+			<-p.closed
+		})
+	}
 }
 
 func TestWriteFails(t *testing.T) {

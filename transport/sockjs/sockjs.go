@@ -31,6 +31,9 @@
 // with status 1006 here and "Connection interrupted" for whoever comes. The
 // protocol has no acknowledgements: what was written to a request that breaks off may be lost.
 //
+// That Conn is one process's. Where there are several, a balancer keeps each client on
+// one of them, by the cookie or the address, or Options.Cluster has the others forward to it.
+//
 // Send requests are answered when their messages were received, or their last Receive has
 // yielded; while the Conn is paused they wait. Close gives the close frame to the
 // request that waits, or to the next one within CloseTimeout, and repeats it to
@@ -92,6 +95,10 @@ type Options struct {
 	// BaseURL, if not "", is where info sends clients for all else.
 	BaseURL string
 
+	// Cluster, if not nil, lets any of several nodes answer for a session. The default is
+	// that a balancer must keep a client on one of them.
+	Cluster *Cluster
+
 	// CookieNeeded makes the answers of all transports but WebSocket carry the
 	// cookie JSESSIONID, by which balancers keep a client on one server. The default is
 	// not to: a client is then not known by anything between two requests.
@@ -101,7 +108,8 @@ type Options struct {
 	// for another one, who can open his own with the same id. It must be the same for
 	// all requests of a session: an address is not, behind proxies. The default
 	// is the Authorization header and the certificate of the client; where users are
-	// known by a cookie, Owner should return what it stands for.
+	// known by a cookie, Owner should return what it stands for. In a Cluster the node that
+	// the client reaches asks.
 	Owner func(r *http.Request) string
 
 	// ResponseLimit is how many bytes of frames a streaming response has before it ends
@@ -197,6 +205,7 @@ type Transport struct {
 	opts    options
 	ws      transport.Transport
 	page    *page
+	cluster *cluster          // nil: this node is alone
 	legs    map[string]*route // by the last part of the path
 	buffers buffers
 	stats   stats
@@ -209,7 +218,7 @@ var _ transport.Transport = (*Transport)(nil)
 
 // New returns a transport with a copy of o; nil means the defaults. ws carries the
 // protocol's WebSockets; nil means that there are none. It panics if ws does not keep the
-// boundaries of messages or does not carry text.
+// boundaries of messages or does not carry text, and for a Cluster that lacks something.
 func New(ws transport.Transport, o *Options) *Transport {
 	if ws != nil && !(ws.Features().Boundaries && ws.Features().Text) {
 		panic("sockjs: transport " + ws.Name() + " can't carry WebSockets")
@@ -218,6 +227,7 @@ func New(ws transport.Transport, o *Options) *Transport {
 		opts: withDefaults(o), ws: ws, legs: make(map[string]*route), sessions: make(map[key]*session),
 	}
 	t.page = newPage(t.opts.ClientURL)
+	t.cluster = newCluster(t.opts.Cluster)
 	sends := false
 	for _, l := range []struct {
 		name  string

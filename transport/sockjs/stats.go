@@ -27,6 +27,16 @@ type Stats struct {
 	// Legs has the counts of each of the protocol's transports, by the last part of its
 	// path; a WebSocket without frames is "raw-websocket".
 	Legs map[string]LegStats
+
+	// Forwards has the counts of Options.Cluster.
+	Forwards ForwardStats
+}
+
+// ForwardStats are the counts of requests that were for sessions of other nodes.
+type ForwardStats struct {
+	Requests uint64 // so far
+	Failed   uint64 // of these: the other node was not reached, or did not end its answer
+	Waiting  int    // being answered now
 }
 
 // LegStats are the counts of one of the protocol's transports. A session counts for the
@@ -43,7 +53,10 @@ type legStats struct {
 	opened, requests atomic.Uint64
 }
 
-type stats struct{ legs [legs]legStats }
+type stats struct {
+	legs                      [legs]legStats
+	forwarded, forwardsFailed atomic.Uint64
+}
 
 func (s *stats) opened(id legID) {
 	s.legs[id].open.Add(1)
@@ -69,6 +82,10 @@ func (t *Transport) Stats() Stats {
 		st.Legs[name] = LegStats{
 			Open: int(l.open.Load()), Opened: l.opened.Load(), Requests: l.requests.Load(), Waiting: int(l.waiting.Load()),
 		}
+	}
+	st.Forwards = ForwardStats{Requests: t.stats.forwarded.Load(), Failed: t.stats.forwardsFailed.Load()}
+	if t.cluster != nil {
+		st.Forwards.Waiting = int(t.cluster.waiting.Load())
 	}
 	return st
 }
