@@ -85,8 +85,8 @@ func TestManyDestinations(t *testing.T) {
 				handled += n
 			}
 		}
-		require.EqualValues(t, clients*each+1, count)
-		require.EqualValues(t, clients*each+1, handled)
+		require.Equal(t, clients*each+1, int(count))
+		require.Equal(t, clients*each+1, int(handled))
 		requireValues(t, map[string]float64{
 			"weft_classes": places,
 			"weft_received_messages_total{class=other,kind=SEND,result=refused," + js + "}": float64(clients * each / 2),
@@ -101,7 +101,7 @@ func TestManyDestinations(t *testing.T) {
 		}
 		synctest.Wait()
 		require.LessOrEqual(t, testutil.CollectAndCount(s.metrics)-before, places*8)
-		require.EqualValues(t, places, s.scrape()["weft_classes"])
+		require.Equal(t, places, int(s.scrape()["weft_classes"]))
 	})
 }
 

@@ -43,7 +43,7 @@
 // The end of a session has its close status (those from 3000 on are 3xxx and 4xxx) and a
 // cause: peer, the client's close frame; disconnect, the client's own Disconnect; local,
 // Session.Close; no_heartbeat, no_connect, frame_timeout, timeout, queue_full, too_big, shutdown;
-// error, which the client was shown; lost, anything else.
+// internal, a panic; error, another rule that the client broke; lost, a connection that broke.
 //
 // Queues, subscriptions and round trips are looked at when a scrape comes, once a second at
 // most. session_queue_depth and round_trip_seconds are histograms of what was found, each
@@ -62,9 +62,8 @@
 // go of, so whoever may send to any destination can use up the places: where clients
 // choose the first segment freely, use ByPrefix.
 //
-// To be counted costs a message no allocation. On one core of a Xeon at some 2.5 GHz that also
-// ran other things, by go test -bench Message (processor time, an endpoint without a
-// transport):
+// To be counted costs a message no allocation. Processor time on a virtual Xeon that had other
+// work too, by go test -bench Message, of an endpoint without a transport:
 //
 //	                               without    with
 //	echo of raw, in and out         285 ns   513 ns

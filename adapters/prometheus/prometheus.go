@@ -26,9 +26,9 @@ type Options struct {
 	Class func(destination string) string
 
 	// MaxClasses bounds how many classes there are; the messages of more are "other", and
-	// counted in weft_unclassified_messages_total. The default is 32. Each one has up to
-	// some 60 series for each sub-protocol of each endpoint, and half a kilobyte for
-	// each of those and each processor, up to eight.
+	// counted in weft_unclassified_messages_total. The default is 32. For each
+	// sub-protocol of each endpoint one has up to 72 series, a third of that usually, and
+	// takes up to 5 KB.
 	MaxClasses int
 
 	// Buckets are the upper bounds of the histogram of handler time in seconds, ascending.
@@ -127,11 +127,6 @@ func (m *Metrics) Endpoint(name string, t transport.Transport, h handler.Handler
 		panic("prometheus: Endpoint without a transport")
 	}
 	e := newEndpoint(m, name, label(t.Name()))
-	all := slices.Concat(
-		[]handler.Option{handler.WithHooks(e.hooks()), handler.WithMiddleware(e.receive)},
-		opts, []handler.Option{handler.WithOutbound(e.send)},
-	)
-	e.endpoint = handler.NewEndpoint(t, h, all...)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, o := range m.endpoints {
@@ -139,6 +134,11 @@ func (m *Metrics) Endpoint(name string, t transport.Transport, h handler.Handler
 			panic(fmt.Sprintf("prometheus: there are two endpoints %q on transport %q", name, e.transport))
 		}
 	}
+	all := slices.Concat(
+		[]handler.Option{handler.WithHooks(e.hooks()), handler.WithMiddleware(e.receive)},
+		opts, []handler.Option{handler.WithOutbound(e.send)},
+	)
+	e.endpoint = handler.NewEndpoint(t, h, all...)
 	m.endpoints = append(m.endpoints, e)
 	return e.endpoint
 }

@@ -80,9 +80,54 @@ func TestMessages(t *testing.T) {
 			"weft_received_messages_total{class=/app,kind=SEND,result=failed," + js + "}":   2,
 			"weft_received_messages_total{class=none,kind=DISCONNECT,result=ok," + js + "}": 1,
 			"weft_panics_total": 1,
-			"weft_sessions_closed_total{cause=lost,code=1011," + js + "}": 1,
-			"weft_open_sessions{" + js + "}":                              0,
+			"weft_sessions_closed_total{cause=internal,code=1011," + js + "}": 1,
+			"weft_open_sessions{" + js + "}":                                  0,
 		}, s.scrape())
+	})
+}
+
+// TestPlaces: what the application's own middleware refuses is counted, and what its Senders
+// change is counted as it goes out; its hooks are told.
+func TestPlaces(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		opened := 0
+		s := serve(t, nil,
+			handler.WithMiddleware(func(next handler.Handler) handler.Handler {
+				return handler.HandlerFunc(func(ctx context.Context, r handler.Request) error {
+					if r.Message.Kind == subprotocol.KindSend {
+						r.Message.Destination, r.Message.Body = "/changed", nil
+						return &subprotocol.Error{Code: "no", Text: "no"}
+					}
+					return next.Handle(ctx, r)
+				})
+			}),
+			handler.WithOutbound(func(next handler.Sender) handler.Sender {
+				return handler.SenderFunc(func(o handler.Outgoing) (handler.Status, error) {
+					if o.Message.Kind == subprotocol.KindDeliver {
+						o.Message = o.Message.Clone()
+						o.Message.Body = []byte(`"1234567"`)
+					}
+					return next.Send(o)
+				})
+			}),
+			handler.WithHooks(handler.Hooks{Open: func(*handler.Session) { opened++ }}))
+		c := s.dial(envelope.NewJSON(nil))
+		_, err := c.Subscribe(t.Context(), "/topic/a", nil, func(context.Context, *client.Delivery) {})
+		require.NoError(t, err)
+		send(t, c, "/topic/a", "123")
+		synctest.Wait()
+		for ses := range s.endpoint.Sessions().All() {
+			_, err := ses.Send(&subprotocol.Message{Destination: "/topic/a", Subscription: "1", Body: []byte("1")})
+			require.NoError(t, err)
+		}
+		synctest.Wait()
+		const js = "subprotocol=v1.json.weft"
+		requireValues(t, map[string]float64{
+			"weft_received_messages_total{class=/topic,kind=SEND,result=refused," + js + "}": 1,
+			"weft_received_body_bytes_total{class=/topic," + js + "}":                        3,
+			"weft_sent_body_bytes_total{class=/topic," + js + "}":                            9,
+		}, s.scrape())
+		require.Equal(t, 1, opened)
 	})
 }
 
@@ -158,6 +203,8 @@ func TestEndings(t *testing.T) {
 		{&transport.EndError{Code: 1006, Err: transport.ErrTimeout}, "1006", "timeout"},
 		{&transport.EndError{Code: 1009, Err: transport.ErrMessageTooBig}, "1009", "too_big"},
 		{&transport.EndError{Code: 1002, Err: &subprotocol.Error{Code: "bad"}}, "1002", "error"},
+		{&transport.EndError{Code: 1007, Err: errors.New("not UTF-8")}, "1007", "error"},
+		{&transport.EndError{Code: 1011, Err: errors.New("a handler panicked")}, "1011", "internal"},
 	} {
 		require.Equal(t, tt.code, codeName(tt.err), tt.err)
 		require.Equal(t, tt.cause, causeName(tt.err), tt.err)

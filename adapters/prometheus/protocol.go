@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 
 	"github.com/weftws/weft/handler"
-	"github.com/weftws/weft/subprotocol"
 	"github.com/weftws/weft/transport"
 )
 
@@ -129,11 +128,7 @@ func (p *protocol) endings() map[ending]uint64 {
 // codeName is the close status in the cause of a session's end. Those that clients may
 // choose freely are two values in all.
 func codeName(cause error) string {
-	code := transport.CloseStatus(cause)
-	if e, ok := errors.AsType[*transport.EndError](cause); ok && code == 0 {
-		code = e.Code
-	}
-	switch {
+	switch code := codeOf(cause); {
 	case code >= 1000 && code <= 1015:
 		return strconv.Itoa(int(code))
 	case code >= 3000 && code <= 3999:
@@ -145,7 +140,17 @@ func codeName(cause error) string {
 	}
 }
 
-// The causes of a session's end that others look for.
+func codeOf(cause error) transport.StatusCode {
+	if e, ok := errors.AsType[*transport.CloseError](cause); ok {
+		return e.Code
+	}
+	if e, ok := errors.AsType[*transport.EndError](cause); ok {
+		return e.Code
+	}
+	return 0
+}
+
+// The cause of a session's end that is counted apart, too.
 const causeNoHeartbeat = "no_heartbeat"
 
 // causeName says why a session ended.
@@ -171,10 +176,14 @@ func causeName(cause error) string {
 	if _, ok := errors.AsType[*transport.CloseError](cause); ok {
 		return "peer"
 	}
-	if _, ok := errors.AsType[*subprotocol.Error](cause); ok {
+	switch codeOf(cause) {
+	case 0, transport.StatusAbnormalClosure:
+		return "lost"
+	case transport.StatusInternalError:
+		return "internal"
+	default:
 		return "error"
 	}
-	return "lost"
 }
 
 // suffix tells labels apart that would be the same.

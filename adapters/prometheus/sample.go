@@ -9,7 +9,7 @@ import (
 
 // The upper bounds of what sampling observes.
 var (
-	queueBounds     = []int64{0, 1, 4, 16, 64, 256, 1024}
+	queueBounds     = []int64{0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024}
 	roundTripBounds = []time.Duration{
 		100 * time.Microsecond, 500 * time.Microsecond, time.Millisecond, 2 * time.Millisecond, 5 * time.Millisecond,
 		10 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond,

@@ -99,7 +99,7 @@ func TestCollectorIsAway(t *testing.T) {
 		"weft_open_sessions{" + js + "}":                                          0,
 	}, got)
 	const receipts = "weft_sent_messages_total{class=none,kind=RECEIPT,status="
-	require.EqualValues(t, clients*(each+1), got[receipts+"sent,"+js+"}"]+got[receipts+"queued,"+js+"}"])
+	require.Equal(t, clients*(each+1), int(got[receipts+"sent,"+js+"}"]+got[receipts+"queued,"+js+"}"]))
 	before := testutil.CollectAndCount(m)
 	require.Equal(t, before, testutil.CollectAndCount(m))
 }
