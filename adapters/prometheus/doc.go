@@ -62,15 +62,17 @@
 // go of, so whoever may send to any destination can use up the places: where clients
 // choose the first segment freely, use ByPrefix.
 //
-// To be counted costs a message no allocation. Processor time on a virtual Xeon that had other
-// work too, by go test -bench Message, of an endpoint without a transport:
+// To be counted costs a message no allocation. Processor time of an endpoint without a
+// transport, on a virtual Xeon that had other work too, by go test -bench Message; from run to
+// run the difference was 0.2 to 0.4 µs for an echo, most of it the clock that is asked twice, and
+// 0.1 to 0.3 µs for a delivery:
 //
 //	                               without    with
 //	echo of raw, in and out         285 ns   513 ns
-//	delivery of a publication       161 ns   254 ns
+//	delivery of a publication       161 ns   273 ns
 //
-// A scrape takes some 0.6 µs for each session that it looks at, and copies the table of
-// sessions, at 8 bytes each.
+// A scrape takes some 0.4 µs for each session that it looks at, and 0.15 µs and 8 bytes for each
+// that there is.
 //
 // Not counted, because no hook tells: requests that a transport answers by itself (no WebSocket
 // handshake, a malformed one), and pings.
