@@ -7,7 +7,7 @@
 // the dashboard, and evaluates all panels over a series of scrapes. With WEFT_DASHBOARD=page.html
 // it also draws them, as no Grafana comes with it:
 //
-//	WEFT_DASHBOARD=/tmp/weft.html go test -run Dashboard ./adapters/prometheus/dashboard
+//	WEFT_DASHBOARD=page.html go test -run Dashboard ./adapters/prometheus/dashboard
 package dashboard
 
 import _ "embed"
