@@ -280,3 +280,12 @@ func TestPublication(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkServed is what adapters are compared with.
+func BenchmarkServed(b *testing.B) {
+	for _, st := range handlertest.Stacks() {
+		if st.Name == "gobwas/raw/none" || st.Name == "gorilla/raw/none" {
+			b.Run(st.Carrier, func(b *testing.B) { handlertest.Benchmark(b, st) })
+		}
+	}
+}

@@ -38,6 +38,7 @@ func Run(t *testing.T, st Stack) {
 		{"stalled", runStalled, false},
 		{"ends", runEnds, false},
 		{"vanishes", runVanishes, false},
+		{"vanishes while it is admitted", runGone, !st.HTTP},
 	} {
 		if b.lacks {
 			continue
@@ -239,15 +240,18 @@ func runNoUpgrade(t *testing.T, st Stack) {
 	}
 }
 
+// opening is a WebSocket's handshake.
+const opening = "GET /test HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+
 // runEarly: what comes in one piece with the request is read first.
 func runEarly(t *testing.T, st Stack) {
 	s := st.Start(t, handler.HandlerFunc(Echo))
 	nc, err := s.dialRaw()
 	check(t, err)
 	defer nc.Close()
-	request := "GET /test HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
 	const n = 20
+	request := opening
 	var want []byte
 	for i := range n { // text frames, masked with zeros, and without a mask
 		request += "\x81\x87\x00\x00\x00\x00early" + string(rune('a'+i)) + "!"
@@ -391,4 +395,36 @@ func runVanishes(t *testing.T, st Stack) {
 		t.Fatalf("the server learned %v", end)
 	}
 	answered(t, other, []byte("still here"))
+}
+
+// runGone: a client that goes away before it has its answer leaves nothing behind.
+func runGone(t *testing.T, st Stack) {
+	asked, gone := make(chan struct{}), make(chan struct{})
+	s := st.Start(t, handler.HandlerFunc(Echo), handler.WithMaxSessions(1), handler.WithAccept(
+		func(_ context.Context, _ *handler.Session, h *transport.Handshake) error {
+			if h.Host == "localhost" {
+				close(asked)
+				<-gone
+			}
+			return nil
+		}))
+	nc, err := s.dialRaw()
+	check(t, err)
+	_, err = io.WriteString(nc, opening)
+	check(t, err)
+	<-asked
+	socket := nc
+	if tc, ok := nc.(*tls.Conn); ok {
+		socket = tc.NetConn()
+	}
+	check(t, socket.(*net.TCPConn).SetLinger(0)) // the end is a reset
+	check(t, socket.Close())
+	close(gone)
+	if !within(Timeout, func() bool {
+		is := s.Endpoint.Stats()
+		return is.Accepted == 1 && is.Aborted+is.Ended == 1 && is.Live == 0
+	}) {
+		t.Fatalf("the session is not let go of: %+v", s.Endpoint.Stats())
+	}
+	answered(t, s.Dial(t), []byte("the slot is free"))
 }
