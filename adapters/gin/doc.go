@@ -7,7 +7,8 @@
 //
 //	ep := handler.NewEndpoint(gobwas.New(nil), h, handler.WithSubProtocols(raw.New(nil)), handler.WithAccept(
 //		func(ctx context.Context, s *handler.Session, _ *transport.Handshake) error {
-//			s.SetUser(ctx.Value("user").(string))
+//			user, _ := ctx.Value("user").(string)
+//			s.SetUser(user)
 //			return nil
 //		}))
 //	r := gin.Default()
