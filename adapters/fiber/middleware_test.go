@@ -42,7 +42,14 @@ import (
 
 func talk(t *testing.T, s *handlertest.Server) {
 	t.Helper()
-	c := s.Dial(t)
+	talkAs(t, s, nil)
+}
+
+// talkAs returns when the session is open on the server's side too.
+func talkAs(t *testing.T, s *handlertest.Server, header http.Header) {
+	t.Helper()
+	c, err := s.DialWith(&handlertest.DialOptions{Header: header})
+	require.NoError(t, err)
 	require.NoError(t, c.Send(&subprotocol.Message{Body: []byte("hello")}))
 	m, err := c.Receive()
 	require.NoError(t, err)
@@ -94,8 +101,7 @@ func TestValues(t *testing.T) {
 			}))
 		const n = 20
 		for i := range n {
-			_, err := s.DialWith(&handlertest.DialOptions{Header: http.Header{"Authorization": {fmt.Sprintf("user %04d", i)}}})
-			require.NoError(t, err)
+			talkAs(t, s, http.Header{"Authorization": {fmt.Sprintf("user %04d", i)}})
 		}
 		for i := range n {
 			name := fmt.Sprintf("user %04d", i)

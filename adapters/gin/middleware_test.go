@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,7 +28,14 @@ import (
 
 func echo(t *testing.T, s *handlertest.Server) {
 	t.Helper()
-	c := s.Dial(t)
+	talkAs(t, s, nil)
+}
+
+// talkAs returns when the session is open on the server's side too.
+func talkAs(t *testing.T, s *handlertest.Server, header http.Header) {
+	t.Helper()
+	c, err := s.DialWith(&handlertest.DialOptions{Header: header})
+	require.NoError(t, err)
 	require.NoError(t, c.Send(&subprotocol.Message{Body: []byte("hello")}))
 	m, err := c.Receive()
 	require.NoError(t, err)
@@ -61,11 +69,8 @@ func TestValues(t *testing.T) {
 				return nil
 			}))
 		for _, user := range []string{"ann", "bob"} {
-			_, err := s.DialWith(&handlertest.DialOptions{Header: http.Header{"Authorization": {user}}})
-			require.NoError(t, err)
-			for ses := range s.Endpoint.Sessions().User(user) {
-				require.Equal(t, user, ses.User())
-			}
+			talkAs(t, s, http.Header{"Authorization": {user}})
+			require.Len(t, slices.Collect(s.Endpoint.Sessions().User(user)), 1)
 			resp, err := http.Get("http://" + s.Addr + "/other")
 			require.NoError(t, err)
 			require.NoError(t, resp.Body.Close())
