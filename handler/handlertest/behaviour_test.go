@@ -1,9 +1,10 @@
 package handlertest_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"slices"
@@ -15,7 +16,6 @@ import (
 
 	"github.com/weftws/weft/handler"
 	"github.com/weftws/weft/handler/handlertest"
-	"github.com/weftws/weft/subprotocol"
 	"github.com/weftws/weft/subprotocol/raw"
 	"github.com/weftws/weft/transport"
 )
@@ -32,66 +32,43 @@ func TestTableNamesAreUnique(t *testing.T) {
 	require.Len(t, handlertest.Stacks(), 5*8+6*3+2, "a row that is lost is not tested any more")
 }
 
-func TestEcho(t *testing.T) {
+func TestRun(t *testing.T) {
 	t.Parallel()
-	each(t, func(t *testing.T, st handlertest.Stack) {
-		s := st.Start(t, handler.HandlerFunc(handlertest.Echo))
-		c := s.Dial(t)
-		before := s.Endpoint.Stats().MessagesIn
-		for _, m := range []subprotocol.Message{
-			{Type: transport.MessageText, Body: []byte("grüß dich")},
-			{Type: transport.MessageBinary, Body: []byte{0, 255, 128}},
-			{Type: transport.MessageText},
-			{Type: transport.MessageBinary},
-			{Type: transport.MessageText, Body: bytes.Repeat([]byte("a"), 125)},
-			{Type: transport.MessageText, Body: bytes.Repeat([]byte("b"), 126)},
-			{Type: transport.MessageText, Body: bytes.Repeat([]byte("c"), min(65535, st.MaxBody))},
-			{Type: transport.MessageText, Body: bytes.Repeat([]byte("d"), st.MaxBody)},
-			{Type: transport.MessageBinary, Body: bytes.Repeat([]byte{0xff}, st.MaxBody)},
-		} {
-			require.NoError(t, c.Send(&m))
-			got, err := c.Receive()
-			require.NoError(t, err)
-			if len(st.SubProtocol.Names()) == 0 {
-				require.Equal(t, m.Type, got.Type, "raw has no types of its own")
-			}
-			require.True(t, bytes.Equal(m.Body, got.Body), "%d bytes came back as %d", len(m.Body), len(got.Body))
-		}
-		if !st.Stream { // where they are chunks
-			require.EqualValues(t, 9, s.Endpoint.Stats().MessagesIn-before)
-		}
-	})
+	each(t, handlertest.Run)
 }
 
-func TestOrder(t *testing.T) {
+// On another server, a row is the same row.
+func TestServed(t *testing.T) {
 	t.Parallel()
-	const n = 2000
-	each(t, func(t *testing.T, st handlertest.Stack) {
-		// Back-pressure in place of the overflow policy: this test is about order, and
-		// the client may be slow.
-		s := st.Start(t, handler.HandlerFunc(func(ctx context.Context, r handler.Request) error {
-			if r.Message.Kind != subprotocol.KindSend {
-				return nil
-			}
-			r.Message.Kind = subprotocol.KindDeliver
-			return r.Session.SendContext(ctx, r.Message)
-		}))
-		c := s.Dial(t)
-		sent := make(chan error, 1)
-		go func() {
-			for i := range n {
-				if err := c.Send(&subprotocol.Message{Body: strconv.AppendInt(nil, int64(i), 10)}); err != nil {
-					sent <- err
-					return
-				}
-			}
-			sent <- nil
-		}()
-		for i := range n {
-			require.Equal(t, strconv.Itoa(i), receive(t, c))
+	for _, st := range handlertest.Stacks() {
+		if !st.HTTP {
+			require.Panics(t, func() { st.Served("mux", nil) }, st.Name)
+			continue
 		}
-		require.NoError(t, take(t, sent))
-	})
+		if st.Format != "raw/none" || st.Carrier != "gobwas" && st.Carrier != "gorilla-https" {
+			continue
+		}
+		served := st.Served("mux", func(ep *handler.Endpoint, ln net.Listener) (func() error, error) {
+			mux := http.NewServeMux()
+			mux.Handle("GET /test", ep)
+			hs := &http.Server{Handler: mux, ReadHeaderTimeout: handlertest.Timeout, ErrorLog: log.New(io.Discard, "", 0)}
+			done := make(chan error, 1)
+			go func() { done <- hs.Serve(ln) }()
+			return func() error {
+				hs.Close()
+				if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+					return err
+				}
+				return nil
+			}, nil
+		})
+		require.Equal(t, "mux-"+st.Name, served.Name)
+		require.Equal(t, "mux-"+st.Carrier, served.Carrier)
+		t.Run(served.Name, func(t *testing.T) {
+			t.Parallel()
+			handlertest.Run(t, served)
+		})
+	}
 }
 
 func TestNegotiation(t *testing.T) {
@@ -302,4 +279,13 @@ func TestPublication(t *testing.T) {
 			}
 		}
 	})
+}
+
+// BenchmarkServed is what adapters are compared with.
+func BenchmarkServed(b *testing.B) {
+	for _, st := range handlertest.Stacks() {
+		if st.Name == "gobwas/raw/none" || st.Name == "gorilla/raw/none" {
+			b.Run(st.Carrier, func(b *testing.B) { handlertest.Benchmark(b, st) })
+		}
+	}
 }

@@ -18,6 +18,9 @@
 // them. [Stack.Start] serves on loopback only and cleans up at the end of the test;
 // what is still there then fails the test.
 //
+// [Stack.Served] has another project's server carry a row, and [Run] checks what every row
+// must carry, so that an adapter's test is a loop over the table.
+//
 // This is the one package beside tests and programs that imports implementations,
 // so a program should not import it: it brings all of them along. Besides them it
 // uses only the standard library.

@@ -3,6 +3,7 @@ package handlertest
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -264,45 +265,43 @@ func inProcess(s *Server) error {
 }
 
 func overHTTP(s *Server) error {
-	return s.serveHTTP(func(hs *http.Server, ln net.Listener) error { return hs.Serve(ln) })
-}
-
-func overTLSListener(s *Server) error {
-	return s.serveHTTP(func(hs *http.Server, ln net.Listener) error {
-		return hs.Serve(transport.NewTLSListener(ln, serverTLS()))
-	})
-}
-
-func overHTTPS(s *Server) error {
-	return s.serveHTTP(func(hs *http.Server, ln net.Listener) error {
-		hs.TLSConfig = serverTLS()
-		return hs.ServeTLS(ln, "", "")
-	})
-}
-
-func (s *Server) serveHTTP(serve func(*http.Server, net.Listener) error) error {
 	hs := &http.Server{
 		Handler:           s.Endpoint,
 		ReadHeaderTimeout: Timeout,
 		ErrorLog:          log.New(io.Discard, "", 0), // clients that go away are part of tests
 	}
-	return s.listen(func(ln net.Listener) error { return serve(hs, ln) }, http.ErrServerClosed, hs.Close)
+	return s.listen(func(ln net.Listener) error { return hs.Serve(s.Stack.carrier.listen(ln)) }, http.ErrServerClosed, hs.Close)
 }
+
+// What net/http serves on.
+
+func plain(ln net.Listener) net.Listener   { return ln }
+func weftTLS(ln net.Listener) net.Listener { return transport.NewTLSListener(ln, serverTLS()) }
+func ownTLS(ln net.Listener) net.Listener  { return tls.NewListener(ln, serverTLS()) }
 
 func overListener(s *Server) error {
 	return s.listen(func(ln net.Listener) error { return s.Endpoint.Serve(context.Background(), ln) },
 		handler.ErrShutdown, func() error { return nil })
 }
 
-// listen serves on a loopback listener until stop, or Shutdown, ends it with the
-// error that is wanted.
-func (s *Server) listen(serve func(net.Listener) error, want error, stop func() error) error {
+// bind makes the listener, and the addresses that follow from it.
+func (s *Server) bind() (net.Listener, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.Addr = ln.Addr().String()
 	s.URL = s.Stack.url(s.Addr)
+	return ln, nil
+}
+
+// listen serves on a loopback listener until stop, or Shutdown, ends it with the
+// error that is wanted.
+func (s *Server) listen(serve func(net.Listener) error, want error, stop func() error) error {
+	ln, err := s.bind()
+	if err != nil {
+		return err
+	}
 	done := make(chan error, 1)
 	go func() { done <- serve(ln) }()
 	s.stop = append(s.stop, func() error {

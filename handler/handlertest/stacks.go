@@ -2,11 +2,13 @@ package handlertest
 
 import (
 	"crypto/tls"
+	"net"
 	"time"
 
 	"github.com/weftws/weft/codec"
 	"github.com/weftws/weft/codec/jsoncodec"
 	"github.com/weftws/weft/codec/msgpackcodec"
+	"github.com/weftws/weft/handler"
 	"github.com/weftws/weft/subprotocol"
 	"github.com/weftws/weft/subprotocol/envelope"
 	"github.com/weftws/weft/subprotocol/raw"
@@ -56,6 +58,10 @@ type Stack struct {
 	// status for the other end.
 	Stream bool
 
+	// HTTP reports that net/http serves the row, so that Served can have another server
+	// do it.
+	HTTP bool
+
 	// SubProtocol is what the endpoint gets first, and Dial speaks.
 	SubProtocol subprotocol.SubProtocol
 
@@ -76,7 +82,8 @@ type carrier struct {
 	all    bool // has every format; the others are there for their own way alone
 	new    func(serverTLS *tls.Config) side
 	mount  func(s *Server) error
-	stream bool // has the formats that find their own frames
+	stream bool                            // has the formats that find their own frames
+	listen func(net.Listener) net.Listener // of those under net/http: what it serves on
 }
 
 // side is what a row needs of a transport.
@@ -88,19 +95,19 @@ type side interface {
 // carriers are one half of the table.
 func carriers() []carrier {
 	return []carrier{
-		{"pipe", false, true, newPipe, inProcess, false},
-		{"gobwas", false, true, newGobwas, overHTTP, false},
-		{"gobwas-tls", true, true, newGobwas, overTLSListener, false},
-		{"gobwas-https", true, false, newGobwas, overHTTPS, false},
-		{"gobwas-bare", false, false, newGobwas, overListener, false},
-		{"gobwas-bare-tls", true, false, newGobwasTLS, overListener, false},
-		{"gobwas-deflate", false, false, newGobwasDeflate, overHTTP, false},
-		{"gorilla", false, true, newGorilla, overHTTP, false},
-		{"gorilla-tls", true, true, newGorilla, overTLSListener, false},
-		{"gorilla-https", true, false, newGorilla, overHTTPS, false},
-		{"gorilla-deflate", false, false, newGorillaDeflate, overHTTP, false},
-		{"tcp", false, false, newTCP, overListener, true},
-		{"tcp-tls", true, false, newTCPTLS, overListener, true},
+		{"pipe", false, true, newPipe, inProcess, false, nil},
+		{"gobwas", false, true, newGobwas, overHTTP, false, plain},
+		{"gobwas-tls", true, true, newGobwas, overHTTP, false, weftTLS},
+		{"gobwas-https", true, false, newGobwas, overHTTP, false, ownTLS},
+		{"gobwas-bare", false, false, newGobwas, overListener, false, nil},
+		{"gobwas-bare-tls", true, false, newGobwasTLS, overListener, false, nil},
+		{"gobwas-deflate", false, false, newGobwasDeflate, overHTTP, false, plain},
+		{"gorilla", false, true, newGorilla, overHTTP, false, plain},
+		{"gorilla-tls", true, true, newGorilla, overHTTP, false, weftTLS},
+		{"gorilla-https", true, false, newGorilla, overHTTP, false, ownTLS},
+		{"gorilla-deflate", false, false, newGorillaDeflate, overHTTP, false, plain},
+		{"tcp", false, false, newTCP, overListener, true, nil},
+		{"tcp-tls", true, false, newTCPTLS, overListener, true, nil},
 	}
 }
 
@@ -144,12 +151,37 @@ func Stacks() []Stack {
 				continue
 			}
 			stacks = append(stacks, Stack{
-				Name: c.name + "/" + f.name, Carrier: c.name, Format: f.name, TLS: c.tls, Stream: c.stream,
+				Name: c.name + "/" + f.name, Carrier: c.name, Format: f.name, TLS: c.tls, Stream: c.stream, HTTP: c.listen != nil,
 				SubProtocol: f.subProtocol, Codecs: f.codecs, MaxBody: f.maxBody, carrier: c,
 			})
 		}
 	}
 	return stacks
+}
+
+// Served is the row on another server than net/http's own: serve is given an endpoint that
+// is to be reached at the path "/test", and a listener, which speaks TLS where the row does.
+// It returns once it serves, with a function that ends it; an error fails Start. name comes to stand
+// before the Carrier and the Name, as in "gin-gobwas-tls/raw/none". Served panics unless HTTP is set.
+func (st Stack) Served(name string, serve func(ep *handler.Endpoint, ln net.Listener) (stop func() error, err error)) Stack {
+	if !st.HTTP {
+		panic("handlertest: Served of " + st.Name + ", which net/http does not serve")
+	}
+	st.Carrier, st.Name = name+"-"+st.Carrier, name+"-"+st.Name
+	st.carrier.mount = func(s *Server) error {
+		ln, err := s.bind()
+		if err != nil {
+			return err
+		}
+		stop, err := serve(s.Endpoint, st.carrier.listen(ln))
+		if err != nil {
+			ln.Close()
+			return err
+		}
+		s.stop = append(s.stop, stop)
+		return nil
+	}
+	return st
 }
 
 func newPipe(*tls.Config) side {

@@ -1,0 +1,25 @@
+package gin_test
+
+import (
+	"testing"
+
+	gingonic "github.com/gin-gonic/gin"
+
+	"github.com/weftws/weft/adapters/gin"
+	"github.com/weftws/weft/handler"
+	"github.com/weftws/weft/handler/handlertest"
+)
+
+// BenchmarkServed compares an endpoint under gin, without further middleware, with the
+// same endpoint under net/http alone. Messages should cost the same.
+func BenchmarkServed(b *testing.B) {
+	for _, st := range handlertest.Stacks() {
+		if st.Name != "gobwas/raw/none" && st.Name != "gorilla/raw/none" {
+			continue
+		}
+		served := in(st, func(r *gingonic.Engine, ep *handler.Endpoint) { r.GET("/test", gin.Handler(ep)) })
+		for _, st := range []handlertest.Stack{st, served} {
+			b.Run(st.Carrier, func(b *testing.B) { handlertest.Benchmark(b, st) })
+		}
+	}
+}
