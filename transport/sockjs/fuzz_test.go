@@ -41,7 +41,7 @@ func FuzzEscape(f *testing.F) {
 		}
 		whole := transport.Message{Type: transport.MessageText, Head: p[:cut], Data: p[cut:]}
 		shared := transport.NewShared(transport.MessageText, p[cut:]).Message(p[:cut])
-		array, n, err := appendArray(nil, "a[", []transport.Message{whole, shared})
+		array, n, err := appendArray(nil, "a[", maxFrame, []transport.Message{whole, shared})
 		require.NoError(t, err)
 		if n == 1 {
 			return // a large one

@@ -183,9 +183,9 @@ func set[T int | time.Duration](v *T, byDefault, negative T) {
 }
 
 // cut returns the messages in front of the first one that is too big.
-func (o *options) cut(list [][]byte) (_ [][]byte, big bool) {
+func cut(list [][]byte, limit int) (_ [][]byte, big bool) {
 	for i, m := range list {
-		if len(m) > o.MaxMessageSize {
+		if len(m) > limit {
 			return list[:i], true
 		}
 	}
