@@ -304,4 +304,3 @@ func (d *Dialer) dialWebSocket(ctx context.Context, c *client, cfg *transport.Di
 	f.in.open(open(f))
 	return f, nil
 }
-

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -224,8 +225,8 @@ func TestDialerThroughProxy(t *testing.T) {
 	l.close()
 	mu.Lock()
 	defer mu.Unlock()
-	require.Equal(t, []string{"/info", "/xhr", "/xhr"}, asked[:3])
-	require.Contains(t, asked, "/xhr_send")
+	slices.Sort(asked)
+	require.Equal(t, []string{"/info", "/xhr", "/xhr_send"}, slices.Compact(asked))
 }
 
 // Over TLS all transports use DialConfig.TLS, and HTTP/2 where there is no WebSocket.

@@ -393,7 +393,7 @@ func (q *requests) ask() error {
 	case resp.StatusCode != http.StatusOK:
 		err = refused(resp)
 	case q.events && media != eventSource.contentType:
-		err = fmt.Errorf("answer is %.100q and no event stream", media)
+		err = fmt.Errorf("answer is %.100q, no event stream", media)
 	}
 	if err != nil {
 		resp.Body.Close()
