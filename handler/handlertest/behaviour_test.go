@@ -29,7 +29,7 @@ func TestTableNamesAreUnique(t *testing.T) {
 		require.Equal(t, st.Carrier+"/"+st.Format, st.Name)
 		require.NotNil(t, st.SubProtocol)
 	}
-	require.Len(t, handlertest.Stacks(), 5*8+6*3+2, "a row that is lost is not tested any more")
+	require.Equal(t, 5*8+6*3+2+3*3, len(seen), "a row that is lost is not tested any more")
 }
 
 func TestEcho(t *testing.T) {
@@ -38,6 +38,7 @@ func TestEcho(t *testing.T) {
 		s := st.Start(t, handler.HandlerFunc(handlertest.Echo))
 		c := s.Dial(t)
 		before := s.Endpoint.Stats().MessagesIn
+		sent := 0
 		for _, m := range []subprotocol.Message{
 			{Type: transport.MessageText, Body: []byte("grüß dich")},
 			{Type: transport.MessageBinary, Body: []byte{0, 255, 128}},
@@ -49,6 +50,10 @@ func TestEcho(t *testing.T) {
 			{Type: transport.MessageText, Body: bytes.Repeat([]byte("d"), st.MaxBody)},
 			{Type: transport.MessageBinary, Body: bytes.Repeat([]byte{0xff}, st.MaxBody)},
 		} {
+			if st.Text && m.Type != transport.MessageText {
+				continue
+			}
+			sent++
 			require.NoError(t, c.Send(&m))
 			got, err := c.Receive()
 			require.NoError(t, err)
@@ -58,7 +63,7 @@ func TestEcho(t *testing.T) {
 			require.True(t, bytes.Equal(m.Body, got.Body), "%d bytes came back as %d", len(m.Body), len(got.Body))
 		}
 		if !st.Stream { // where they are chunks
-			require.EqualValues(t, 9, s.Endpoint.Stats().MessagesIn-before)
+			require.EqualValues(t, sent, s.Endpoint.Stats().MessagesIn-before)
 		}
 	})
 }
@@ -118,6 +123,9 @@ func TestNegotiation(t *testing.T) {
 				rec := record(nil)
 				s := st.Start(t, rec, append(tt.opts, named)...)
 				dial := handlertest.DialOptions{SubProtocols: tt.offered}
+				if st.Requests { // what is offered is not heard
+					tt.want, tt.offered, tt.refused = "", nil, false
+				}
 				if tt.want != "" && tt.offered != nil {
 					dial.SubProtocol = raw.New(nil)
 				}
@@ -248,7 +256,7 @@ func TestSessionsAreFound(t *testing.T) {
 		require.Equal(t, 3, all.Len())
 		for _, ses := range sessions {
 			require.Same(t, ses, all.Get(ses.ID()))
-			require.Equal(t, st.SubProtocol.Names() != nil && !st.Stream, ses.SubProtocol() != "")
+			require.Equal(t, st.SubProtocol.Names() != nil && !st.Stream && !st.Requests, ses.SubProtocol() != "")
 		}
 		require.Nil(t, all.Get("unknown"))
 		// The latest comes first. Sessions are compared by identity: they change all the time.

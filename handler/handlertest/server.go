@@ -19,6 +19,7 @@ import (
 	"github.com/weftws/weft/handler"
 	"github.com/weftws/weft/subprotocol"
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/sockjs"
 )
 
 // Timeout bounds everything that a Server or a Client waits for. It is long: a test
@@ -264,25 +265,29 @@ func inProcess(s *Server) error {
 }
 
 func overHTTP(s *Server) error {
-	return s.serveHTTP(func(hs *http.Server, ln net.Listener) error { return hs.Serve(ln) })
+	return s.serveHTTP(s.Endpoint, func(hs *http.Server, ln net.Listener) error { return hs.Serve(ln) })
 }
 
 func overTLSListener(s *Server) error {
-	return s.serveHTTP(func(hs *http.Server, ln net.Listener) error {
+	return s.serveHTTP(s.Endpoint, func(hs *http.Server, ln net.Listener) error {
 		return hs.Serve(transport.NewTLSListener(ln, serverTLS()))
 	})
 }
 
 func overHTTPS(s *Server) error {
-	return s.serveHTTP(func(hs *http.Server, ln net.Listener) error {
+	return s.serveHTTP(s.Endpoint, func(hs *http.Server, ln net.Listener) error {
 		hs.TLSConfig = serverTLS()
 		return hs.ServeTLS(ln, "", "")
 	})
 }
 
-func (s *Server) serveHTTP(serve func(*http.Server, net.Listener) error) error {
+func overSockJS(s *Server) error {
+	return s.serveHTTP(sockjs.Mount("/test", s.Endpoint, nil), func(hs *http.Server, ln net.Listener) error { return hs.Serve(ln) })
+}
+
+func (s *Server) serveHTTP(h http.Handler, serve func(*http.Server, net.Listener) error) error {
 	hs := &http.Server{
-		Handler:           s.Endpoint,
+		Handler:           h,
 		ReadHeaderTimeout: Timeout,
 		ErrorLog:          log.New(io.Discard, "", 0), // clients that go away are part of tests
 	}
