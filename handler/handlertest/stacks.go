@@ -139,10 +139,10 @@ func formats() []format {
 	)
 	jsonCodec, msgpackCodec := jsoncodec.New(nil), msgpackcodec.New(nil)
 	return []format{
-		{"raw/none", raw.New(nil), nil, MaxMessageSize, true, false, false, false},
+		{"raw/none", raw.New(nil), nil, MaxMessageSize, true, false, false},
 		{"raw/json", raw.New(nil), []codec.Codec{jsonCodec}, MaxMessageSize, false, false, false},
 		{"raw/msgpack", raw.New(nil), []codec.Codec{msgpackCodec}, MaxMessageSize, false, false, false},
-		{"json/json", envelope.NewJSON(nil), []codec.Codec{jsonCodec, msgpackCodec}, inText, true, false, false, false},
+		{"json/json", envelope.NewJSON(nil), []codec.Codec{jsonCodec, msgpackCodec}, inText, true, false, false},
 		{"json/msgpack", envelope.NewJSON(nil), []codec.Codec{msgpackCodec, jsonCodec}, inText, false, false, true},
 		{"msgpack/msgpack", envelope.NewMsgpack(nil), []codec.Codec{msgpackCodec, jsonCodec}, inBinary, false, false, false},
 		{"msgpack/json", envelope.NewMsgpack(nil), []codec.Codec{jsonCodec, msgpackCodec}, inBinary, false, false, false},
