@@ -142,7 +142,7 @@ func formats() []format {
 		{"raw/none", raw.New(nil), nil, MaxMessageSize, true, false, false},
 		{"raw/json", raw.New(nil), []codec.Codec{jsonCodec}, MaxMessageSize, false, false, false},
 		{"raw/msgpack", raw.New(nil), []codec.Codec{msgpackCodec}, MaxMessageSize, false, false, false},
-		{"json/json", envelope.NewJSON(nil), []codec.Codec{jsonCodec, msgpackCodec}, inText, true, false, false},
+		{"json/json", envelope.NewJSON(nil), []codec.Codec{jsonCodec, msgpackCodec}, inText, true, false, true},
 		{"json/msgpack", envelope.NewJSON(nil), []codec.Codec{msgpackCodec, jsonCodec}, inText, false, false, true},
 		{"msgpack/msgpack", envelope.NewMsgpack(nil), []codec.Codec{msgpackCodec, jsonCodec}, inBinary, false, false, false},
 		{"msgpack/json", envelope.NewMsgpack(nil), []codec.Codec{jsonCodec, msgpackCodec}, inBinary, false, false, false},
