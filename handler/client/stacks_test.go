@@ -19,6 +19,7 @@ import (
 	"github.com/weftws/weft/transport"
 	"github.com/weftws/weft/transport/gobwas"
 	"github.com/weftws/weft/transport/gorilla"
+	"github.com/weftws/weft/transport/sockjs"
 	"github.com/weftws/weft/transport/tcp"
 )
 
@@ -26,7 +27,12 @@ import (
 var dialers = map[string]transport.Dialer{
 	"gobwas": gobwas.New(nil), "gobwas-bare": gobwas.New(nil), "gobwas-deflate": gobwas.New(nil),
 	"gorilla": gorilla.New(nil), "gorilla-deflate": gorilla.New(nil),
-	"tcp": tcp.New(nil),
+	"tcp":    tcp.New(nil),
+	"sockjs": sockjs.NewDialer(gobwas.New(nil), nil), "sockjs-streaming": only("xhr-streaming"), "sockjs-polling": only("xhr-polling"),
+}
+
+func only(name string) transport.Dialer {
+	return sockjs.NewDialer(nil, &sockjs.DialerOptions{Transports: []string{name}})
 }
 
 // cutter passes bytes on between clients and a server, until it is told to break all

@@ -177,7 +177,7 @@ func (f *framed) Receive(m transport.Message) {
 		got, err = f.framing.decode(m.Data)
 	}
 	if err == nil && f.opened != nil {
-		err = f.note(&got)
+		err = f.note(got)
 	}
 	if err != nil {
 		_ = f.end(transport.StatusProtocolError, "broken framing", &transport.EndError{Code: transport.StatusProtocolError, Err: err})
@@ -204,13 +204,14 @@ func (f *framed) Receive(m transport.Message) {
 }
 
 // note is what a client does with a frame besides receiving its messages.
-func (f *framed) note(got *frame) error {
+func (f *framed) note(got frame) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
 	case got.kind == 'c' && !f.closing:
 		f.closing = true
-		f.said = &got.close
+		f.said = new(transport.CloseError)
+		*f.said = got.close
 	case got.kind == 'o' && f.greeted:
 		return errLost
 	case got.kind == 'o':
