@@ -35,17 +35,17 @@ func (e *endless) Read(p []byte) (int, error) {
 
 func (e *endless) Close() error { return nil }
 
-func (e *endless) answer(r *http.Request) *http.Response {
-	resp := says(http.StatusOK, "", "Content-Type", "text/event-stream")(r)
-	resp.Body = e
-	return resp
+func (e *endless) answer(r *http.Request) *reply {
+	a := says(http.StatusOK, "", "Content-Type", "text/event-stream")(r)
+	a.body = e
+	return a
 }
 
 // What no server should say to the request for info.
 func TestDialerHostileInfo(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		answer func(*http.Request) *http.Response
+		answer func(*http.Request) *reply
 		want   string
 	}{
 		"refused":     {says(403, "not from here"), `status 403: "not from here"`},
@@ -56,8 +56,8 @@ func TestDialerHostileInfo(t *testing.T) {
 		"nothing":     {says(200, ""), "unexpected end"},
 		"wrong types": {says(200, `{"websocket":"yes"}`), "websocket"},
 		"huge":        {(&endless{text: " "}).answer, "answer is over the limit of 65536 bytes"},
-		"slow":        {func(*http.Request) *http.Response { return nil }, "no answer within 8s"},
-		"slow body":   {func(r *http.Request) *http.Response { pr, _ := io.Pipe(); return flows(pr)(r) }, "no answer within 8s"},
+		"slow":        {func(*http.Request) *reply { return nil }, "no answer within 8s"},
+		"slow body":   {func(r *http.Request) *reply { pr, _ := io.Pipe(); return flows(pr)(r) }, "no answer within 8s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -100,12 +100,12 @@ func eachReceiver(t *testing.T, f func(t *testing.T, name, leg string)) {
 // What no server should say to open a session.
 func TestDialerHostileOpening(t *testing.T) {
 	eachReceiver(t, func(t *testing.T, name, leg string) {
-		stream := func(body string) func(*http.Request) *http.Response {
+		stream := func(body string) func(*http.Request) *reply {
 			return says(200, body, "Content-Type", "text/event-stream; charset=UTF-8")
 		}
 		for _, tt := range []struct {
 			what   string
-			answer func(*http.Request) *http.Response
+			answer func(*http.Request) *reply
 			want   string
 		}{
 			{"error", says(500, "sorry"), `status 500: "sorry"`},
@@ -159,7 +159,7 @@ func TestDialerHostileSession(t *testing.T) {
 			d := only(name, script{leg: flows(pr)}, &DialerOptions{MaxMessageSize: 10, MaxFrameSize: 1500})
 			go func() { _, _ = io.WriteString(pw, form(name, "o")+tt.body); pw.CloseWithError(tt.end) }()
 			if tt.what == "no more answers" {
-				d = only(name, script{leg: inTurn(func(r *http.Request) *http.Response { return flows(pr)(r) },
+				d = only(name, script{leg: inTurn(func(r *http.Request) *reply { return flows(pr)(r) },
 					says(200, "\n", "Content-Type", "text/event-stream"))}, nil)
 			}
 			l := dial(t, d, "http://h/a", nil)
@@ -177,7 +177,7 @@ func TestDialerHostileSession(t *testing.T) {
 func TestDialerLaterAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, tt := range []struct {
-			answer func(*http.Request) *http.Response
+			answer func(*http.Request) *reply
 			want   string
 		}{
 			{says(404, "gone"), "status 1006: transport: handshake refused with status 404"},
@@ -198,7 +198,7 @@ func TestDialerSilence(t *testing.T) {
 	eachReceiver(t, func(t *testing.T, name, leg string) {
 		pr, pw := io.Pipe()
 		began := time.Now()
-		l := dial(t, only(name, script{leg: func(r *http.Request) *http.Response {
+		l := dial(t, only(name, script{leg: func(r *http.Request) *reply {
 			go io.WriteString(pw, form(name, "o"))
 			return flows(pr)(r)
 		}}, &DialerOptions{Window: 1}), "http://h/a", nil)
@@ -219,7 +219,7 @@ func TestDialerSilence(t *testing.T) {
 		require.Equal(t, 3*59*time.Second+10*time.Minute+time.Minute, time.Since(began))
 	})
 	synctest.Test(t, func(t *testing.T) { // an answer to what is sent must come too
-		w := script{"xhr": inTurn(says(200, "o\n")), "xhr_send": func(*http.Request) *http.Response { return nil }}
+		w := script{"xhr": inTurn(says(200, "o\n")), "xhr_send": func(*http.Request) *reply { return nil }}
 		l := dial(t, only(nameXHRPolling, w, &DialerOptions{SilenceTimeout: time.Second}), "http://h/a", nil)
 		l.send("x")
 		require.ErrorIs(t, l.ended(), transport.ErrTimeout)
@@ -235,11 +235,11 @@ func TestDialerSilence(t *testing.T) {
 func TestDialerWindow(t *testing.T) {
 	eachReceiver(t, func(t *testing.T, name, leg string) {
 		body := &endless{text: form(name, "o")}
-		d := only(name, script{leg: func(r *http.Request) *http.Response {
-			resp := body.answer(r)
-			resp.Body = io.NopCloser(io.MultiReader(strings.NewReader(form(name, "o")), body))
+		d := only(name, script{leg: func(r *http.Request) *reply {
+			a := body.answer(r)
+			a.body = io.NopCloser(io.MultiReader(strings.NewReader(form(name, "o")), body))
 			body.text = form(name, `a["`+strings.Repeat("x", 40)+`"]`)
-			return resp
+			return a
 		}}, &DialerOptions{Window: 10_000})
 		l := newListener(t)
 		l.got = make(chan string, 1)
@@ -271,7 +271,7 @@ func TestDialerSends(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var bodies []string
 		var running atomic.Int32
-		w := script{"xhr": inTurn(says(200, "o\n")), "xhr_send": func(r *http.Request) *http.Response {
+		w := script{"xhr": inTurn(says(200, "o\n")), "xhr_send": func(r *http.Request) *reply {
 			require.EqualValues(t, 1, running.Add(1))
 			defer running.Add(-1)
 			p, err := io.ReadAll(r.Body)
@@ -308,7 +308,7 @@ func TestDialerSends(t *testing.T) {
 // Close does not wait longer than it may.
 func TestDialerCloseTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := script{"xhr": inTurn(says(200, "o\n")), "xhr_send": func(*http.Request) *http.Response { return nil }}
+		w := script{"xhr": inTurn(says(200, "o\n")), "xhr_send": func(*http.Request) *reply { return nil }}
 		l := dial(t, only(nameXHRPolling, w, nil), "http://h/a", nil)
 		l.send("x")
 		began := time.Now()

@@ -16,29 +16,35 @@ import (
 
 // script is a server inside the process: what it answers to requests by the last part of their
 // paths. nil means no answer at all.
-type script map[string]func(r *http.Request) *http.Response
+type script map[string]func(r *http.Request) *reply
 
 func (w script) RoundTrip(r *http.Request) (*http.Response, error) {
 	f := w[path.Base(r.URL.Path)]
 	if f == nil {
-		return says(http.StatusNotFound, "")(r), nil
+		f = says(http.StatusNotFound, "")
 	}
 	if r.Body != nil {
 		defer r.Body.Close()
 	}
-	resp := f(r)
-	if resp == nil {
+	a := f(r)
+	if a == nil {
 		<-r.Context().Done()
 		return nil, r.Context().Err()
 	}
-	return resp, nil
+	return &http.Response{StatusCode: a.status, Header: a.header, Body: a.body, Request: r}, nil
+}
+
+type reply struct {
+	status int
+	header http.Header
+	body   io.ReadCloser
 }
 
 const plainInfo = `{"websocket":true,"origins":["*:*"],"cookie_needed":false,"entropy":1}`
 
 // with returns w with an answer to info, after that time.
 func (w script) with(info string, after time.Duration) script {
-	w["info"] = func(r *http.Request) *http.Response {
+	w["info"] = func(r *http.Request) *reply {
 		time.Sleep(after) // in a bubble
 		return says(http.StatusOK, info)(r)
 	}
@@ -46,19 +52,19 @@ func (w script) with(info string, after time.Duration) script {
 }
 
 // says answers with a status and a body. Headers are pairs.
-func says(status int, body string, headers ...string) func(*http.Request) *http.Response {
-	return func(r *http.Request) *http.Response {
-		resp := &http.Response{StatusCode: status, Header: make(http.Header), Body: io.NopCloser(strings.NewReader(body)), Request: r}
+func says(status int, body string, headers ...string) func(*http.Request) *reply {
+	return func(*http.Request) *reply {
+		a := &reply{status, make(http.Header), io.NopCloser(strings.NewReader(body))}
 		for i := 0; i < len(headers); i += 2 {
-			resp.Header.Set(headers[i], headers[i+1])
+			a.header.Set(headers[i], headers[i+1])
 		}
-		return resp
+		return a
 	}
 }
 
 // inTurn answers one after the other, and then no more.
-func inTurn(answers ...func(*http.Request) *http.Response) func(*http.Request) *http.Response {
-	return func(r *http.Request) *http.Response {
+func inTurn(answers ...func(*http.Request) *reply) func(*http.Request) *reply {
+	return func(r *http.Request) *reply {
 		if len(answers) == 0 {
 			return nil
 		}
@@ -69,12 +75,12 @@ func inTurn(answers ...func(*http.Request) *http.Response) func(*http.Request) *
 }
 
 // flows answers with what is written to the pipe, until the client goes away.
-func flows(pr *io.PipeReader) func(*http.Request) *http.Response {
-	return func(r *http.Request) *http.Response {
-		resp := says(http.StatusOK, "", "Content-Type", "text/event-stream")(r)
+func flows(pr *io.PipeReader) func(*http.Request) *reply {
+	return func(r *http.Request) *reply {
+		a := says(http.StatusOK, "", "Content-Type", "text/event-stream")(r)
 		context.AfterFunc(r.Context(), func() { pr.CloseWithError(r.Context().Err()) })
-		resp.Body = pr
-		return resp
+		a.body = pr
+		return a
 	}
 }
 

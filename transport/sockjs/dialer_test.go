@@ -164,7 +164,7 @@ func TestDialerFollowsBaseURL(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				var at, sent string
-				w := script{"xhr": inTurn(func(r *http.Request) *http.Response {
+				w := script{"xhr": inTurn(func(r *http.Request) *reply {
 					u := *r.URL
 					sent = fmt.Sprintf("%s %s %s", u.RawQuery, r.Header.Get("Authorization"), r.Header.Get("Cookie"))
 					u.RawQuery = ""
@@ -276,8 +276,8 @@ func TestDialerTimesOut(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var took []time.Duration
 				w := script{
-					"xhr_streaming": func(*http.Request) *http.Response { return nil },
-					"eventsource":   func(r *http.Request) *http.Response { pr, _ := io.Pipe(); return flows(pr)(r) },
+					"xhr_streaming": func(*http.Request) *reply { return nil },
+					"eventsource":   func(r *http.Request) *reply { pr, _ := io.Pipe(); return flows(pr)(r) },
 					"xhr":           inTurn(says(200, "o\n")),
 				}
 				d := NewDialer(swallow{}, &DialerOptions{RoundTripper: w.with(plainInfo, tt.trip), AttemptTimeout: tt.least})
@@ -389,13 +389,13 @@ func TestDialerSetUp(t *testing.T) {
 // ctx ends Dial wherever it is, and not what Dial has returned.
 func TestDialerContext(t *testing.T) {
 	t.Parallel()
-	silent := func(*http.Request) *http.Response { return nil }
+	silent := func(*http.Request) *reply { return nil }
 	for name, w := range map[string]script{
 		"info":          {"info": silent},
-		"body of info":  {"info": func(r *http.Request) *http.Response { pr, _ := io.Pipe(); return flows(pr)(r) }},
+		"body of info":  {"info": func(r *http.Request) *reply { pr, _ := io.Pipe(); return flows(pr)(r) }},
 		"websocket":     script{}.with(plainInfo, 0),
 		"xhr-streaming": script{"xhr_streaming": silent}.with(`{"websocket":false}`, 0),
-		"xhr-streaming, body": script{"xhr_streaming": func(r *http.Request) *http.Response { pr, _ := io.Pipe(); return flows(pr)(r) }}.
+		"xhr-streaming, body": script{"xhr_streaming": func(r *http.Request) *reply { pr, _ := io.Pipe(); return flows(pr)(r) }}.
 			with(`{"websocket":false}`, 0),
 	} {
 		t.Run(name, func(t *testing.T) {
