@@ -33,9 +33,9 @@ type DialerOptions struct {
 	Transports []string
 
 	// RoundTripper makes all requests but the WebSocket's, and knows about proxies and
-	// TLS: DialConfig.TLS is refused beside it. Give it no time-out under the server's
-	// heartbeat interval, and close its idle connections yourself. The default
-	// makes one for each Dial, with the proxies of the environment and HTTP/2; it is gone
+	// TLS: DialConfig.TLS is then the WebSocket's alone. Its time-outs must be longer than the server's
+	// heartbeat interval, and its idle connections are its owner's. The default is one
+	// for each Dial, with the proxies of the environment and HTTP/2, which is gone
 	// with the connection. A WebSocket goes the way that its own Dialer knows, around
 	// these proxies: where that is barred, the next transport gets through.
 	RoundTripper http.RoundTripper
@@ -46,21 +46,21 @@ type DialerOptions struct {
 	Jar http.CookieJar
 
 	// MaxMessageSize bounds an incoming message in bytes, after it is unquoted. A longer
-	// one ends the connection with ErrMessageTooBig. The default is 64 KiB, negative
+	// one ends the connection with ErrMessageTooBig. The default is 1 MiB, negative
 	// means that MaxFrameSize alone bounds it.
 	MaxMessageSize int
 
 	// MaxFrameSize bounds what a server sends at once, in bytes: a whole array, quoted.
-	// Servers put all into one that has waited for a request. The default is 1 MiB, or
-	// what a message of MaxMessageSize may have if that is more. On a WebSocket
-	// the limit of its own Dialer stands in its place and must be as large.
+	// Servers put all into one that has waited for a request. The default is what a message
+	// of MaxMessageSize may have, six times as much and 64 KiB. On a WebSocket the
+	// limit of its own Dialer stands in its place.
 	MaxFrameSize int
 
-	// Window is how many bytes of messages may wait for the receiver, and one frame more,
-	// before no further response is read. A server ends the session of a client that
-	// does not ask for so long, 5 s mostly, and one that is slow to read: a
-	// pause may be longer only as long as what comes fits in here. The default is 256 KiB.
-	// A WebSocket has no need of it.
+	// Window is how many bytes of messages, each counting 64 more, may wait for the receiver
+	// before no further frame is read. The default is 256 KiB. A server ends a session
+	// that it can't write to for long, or that does not poll for some seconds (weft's
+	// after 10 s and 5 s): if the window is small, a short pause of the receiver does it. A
+	// WebSocket stops reading at once.
 	Window int
 
 	// InfoTimeout bounds the first request, whose time is taken for the round trip. The
@@ -68,16 +68,16 @@ type DialerOptions struct {
 	InfoTimeout time.Duration
 
 	// AttemptTimeout is the least that a transport has to open the session before the
-	// next one is tried. It has longer on a slow line: two time-outs of a round
-	// trip, each 300 ms more than one, or four of those over 100 ms. The default is 2 s. If it is short, a server
-	// that thinks before it accepts loses its WebSockets; if it is long, a proxy that swallows
-	// them holds each Dial up.
+	// next one is tried; on a slow line it has eight round trips, or two and 600 ms
+	// if one takes up to 100 ms. The default is 2 s. If it is short, a server that
+	// thinks before it accepts loses its WebSockets; if it is long, a proxy that
+	// swallows them holds each Dial up.
 	AttemptTimeout time.Duration
 
-	// SilenceTimeout is how long a server may say nothing to a request that waits, or take
-	// for the answer to what is sent. The default is 60 s, of which heartbeats
-	// leave 25 s; negative means no limit: a connection that breaks unseen then lasts for
-	// ever. On a WebSocket the pings of its own Dialer find out.
+	// SilenceTimeout is how long the server may say nothing: to a request that waits, where
+	// heartbeats come every 25 s, and to one that sends. The default is 60 s, negative
+	// means no limit: a connection that breaks unseen is then never over. On a WebSocket the
+	// pings of its own Dialer find out.
 	SilenceTimeout time.Duration
 
 	// CloseTimeout is how long Close may take to send what was taken. The default is 5 s. A
@@ -101,11 +101,8 @@ func (o *DialerOptions) withDefaults() DialerOptions {
 	if c.Failed == nil {
 		c.Failed = func(string, error) {}
 	}
-	set(&c.MaxMessageSize, 64<<10, math.MaxInt)
-	quoted := 1 << 20
-	if c.MaxMessageSize < math.MaxInt/8 {
-		quoted = max(quoted, 6*c.MaxMessageSize+maxFrame)
-	}
+	set(&c.MaxMessageSize, 1<<20, math.MaxInt)
+	quoted := 6*min(c.MaxMessageSize, 1<<24) + maxFrame
 	set(&c.MaxFrameSize, quoted, quoted)
 	set(&c.Window, 256<<10, 256<<10)
 	set(&c.InfoTimeout, 8*time.Second, 8*time.Second)
@@ -165,9 +162,6 @@ func (d *Dialer) Dial(ctx context.Context, rawURL string, cfg *transport.DialCon
 	if err == nil {
 		err = upgrade.CheckConfig(cfg)
 	}
-	if err == nil && cfg.TLS != nil && d.opts.RoundTripper != nil {
-		err = errors.New("DialConfig.TLS can't be set beside DialerOptions.RoundTripper")
-	}
 	if err != nil {
 		return nil, fmt.Errorf("sockjs: dial: %w", err)
 	}
@@ -223,14 +217,16 @@ func (d *Dialer) approach(ctx context.Context, c *client, cfg *transport.DialCon
 	limit := max(d.opts.AttemptTimeout, 2*roundTripTimeout(in.roundTrip))
 	var failed attempts
 	for _, name := range d.opts.Transports {
-		var conn dialed
-		if name != nameWebSocket {
-			conn, err = d.attempt(ctx, limit, func(ctx context.Context) (dialed, error) { return d.dialRequests(ctx, c, receivers[name], open) })
-		} else if in.WebSocket == nil || *in.WebSocket {
-			conn, err = d.attempt(ctx, limit, func(ctx context.Context) (dialed, error) { return d.dialWebSocket(ctx, c, cfg, open) })
-		} else {
-			err = errors.New("server has none")
-		}
+		conn, err := d.attempt(ctx, limit, func(ctx context.Context) (dialed, error) {
+			switch {
+			case name != nameWebSocket:
+				return d.dialRequests(ctx, c, receivers[name], open)
+			case in.WebSocket != nil && !*in.WebSocket:
+				return nil, errors.New("server has none")
+			default:
+				return d.dialWebSocket(ctx, c, cfg, open)
+			}
+		})
 		if err == nil {
 			return conn, nil
 		}

@@ -120,7 +120,7 @@ func TestDialerHostileOpening(t *testing.T) {
 			{"endless line", (&endless{text: "o"}).answer, "frame over the limit"},
 			{"not UTF-8", stream(form(name, "a[\"\xff\"]")), "not UTF-8"},
 		} {
-			err := refuses(t, only(name, script{leg: tt.answer}, nil), "http://h/a")
+			err := refuses(t, only(name, script{leg: tt.answer}, &DialerOptions{MaxFrameSize: 100_000}), "http://h/a")
 			require.ErrorContains(t, err, tt.want, tt.what)
 			require.ErrorContains(t, err, "sockjs: dial h: "+name+": ")
 		}
@@ -130,7 +130,7 @@ func TestDialerHostileOpening(t *testing.T) {
 		require.ErrorContains(t, err, "no event stream")
 	})
 	t.Run("endless event", func(t *testing.T) {
-		err := refuses(t, only(nameEventSource, script{"eventsource": (&endless{text: "data: ooooooooooo\n"}).answer}, nil), "http://h/a")
+		err := refuses(t, only(nameEventSource, script{"eventsource": (&endless{text: "data: ooooooooooo\n"}).answer}, &DialerOptions{MaxFrameSize: 100_000}), "http://h/a")
 		require.ErrorContains(t, err, "frame over the limit")
 	})
 }

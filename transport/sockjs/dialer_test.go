@@ -2,7 +2,6 @@ package sockjs
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -379,7 +378,7 @@ func TestDialerSetUp(t *testing.T) {
 		require.ErrorContains(t, refuses(t, d, u), "sockjs: dial: ", u)
 	}
 	for _, cfg := range []transport.DialConfig{
-		{TLS: &tls.Config{MinVersion: tls.VersionTLS13}}, {Header: http.Header{"Upgrade": {"x"}}}, {Header: http.Header{"A": {"b\r\nc"}}}, {SubProtocols: []string{"a b"}},
+		{Header: http.Header{"Upgrade": {"x"}}}, {Header: http.Header{"A": {"b\r\nc"}}}, {SubProtocols: []string{"a b"}},
 	} {
 		_, err := d.Dial(t.Context(), "http://h", &cfg, nil)
 		require.ErrorContains(t, err, "sockjs: dial: ")
