@@ -34,7 +34,7 @@ func kit(name string, engine func(size int, closeTimeout time.Duration) both) tr
 			ws = engine(size, s.CloseTimeout)
 		} else {
 			// That the client has gone away between two polls is noticed only by these.
-			o.DisconnectDelay, o.CloseTimeout = 3*time.Second, cmp.Or(s.CloseTimeout, 300*time.Millisecond)
+			o.DisconnectDelay, o.CloseTimeout = 2*time.Second, cmp.Or(s.CloseTimeout, 300*time.Millisecond)
 		}
 		tr := New(ws, o)
 		ep := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { tr.ServeHTTP(w, r, s.Acceptor) })
