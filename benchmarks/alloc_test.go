@@ -110,7 +110,8 @@ func TestPipeEchoAllocations(t *testing.T) {
 }
 
 // libraryBudget is what the libraries under a carrier allocate in a round trip, at both
-// ends together: crypto/tls for its records, gorilla for its readers and writers.
+// ends together: crypto/tls for its records, gorilla for its readers and writers. SockJS has
+// a list for the strings of each array.
 func libraryBudget(carrier string) float64 {
 	budget := 0.0
 	if strings.Contains(carrier, "tls") || strings.Contains(carrier, "https") {
@@ -121,6 +122,8 @@ func libraryBudget(carrier string) float64 {
 		budget += 18
 	case strings.HasPrefix(carrier, "gorilla"):
 		budget += 5
+	case carrier == "sockjs":
+		budget += 2
 	}
 	return budget
 }
@@ -140,6 +143,9 @@ func TestRowAllocations(t *testing.T) {
 	skipUnderRace(t)
 	const n = 2000
 	for _, st := range handlertest.Stacks() {
+		if st.Requests {
+			continue // net/http makes a hundred and more for each request
+		}
 		t.Run(st.Name, func(t *testing.T) {
 			s := st.Start(t, handler.HandlerFunc(handlertest.Echo))
 			back := make(chan struct{}, 1)

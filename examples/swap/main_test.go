@@ -47,7 +47,7 @@ func TestRun(t *testing.T) {
 			require.Regexp(t, `^`+r.name()+` +ok +158 +[0-9.]+(µs|ms|s)$`, line)
 		}
 	}
-	require.Contains(t, lines[len(lines)-1], "66 of 66 rows are ok")
+	require.Contains(t, lines[len(lines)-1], "75 of 75 rows are ok")
 	require.Contains(t, lines[len(lines)-1], "no benchmark")
 }
 
@@ -85,7 +85,7 @@ func TestRowFails(t *testing.T) {
 	t.Parallel()
 	c := theCertificate(t)
 	all := rows(c)
-	wrong := all[22] // pipe/json/json
+	wrong := all[25] // pipe/json/json
 	wrong.format.codec = broken{wrong.format.codec}
 	nowhere := all[1]
 	nowhere.carrier.mount = func(ep *handler.Endpoint, _ *certificate) (string, func() error, error) {

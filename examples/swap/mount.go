@@ -18,6 +18,7 @@ import (
 
 	"github.com/weftws/weft/handler"
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/sockjs"
 )
 
 // inProcess needs no mount: the pipe was bound to its endpoint.
@@ -42,8 +43,14 @@ func overHTTPS(ep *handler.Endpoint, c *certificate) (url string, stop func() er
 	})
 }
 
-func serveHTTP(scheme string, ep *handler.Endpoint, serve func(*http.Server, net.Listener) error) (string, func() error, error) {
-	s := &http.Server{Handler: ep, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
+// overSockJS has a SockJS at each of the paths that the clients use.
+func overSockJS(ep *handler.Endpoint, _ *certificate) (url string, stop func() error, err error) {
+	h := sockjs.Mount("/ask", ep, sockjs.Mount("/listen", ep, nil))
+	return serveHTTP("http", h, func(s *http.Server, ln net.Listener) error { return s.Serve(ln) })
+}
+
+func serveHTTP(scheme string, h http.Handler, serve func(*http.Server, net.Listener) error) (string, func() error, error) {
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
 	return listen(scheme, func(ln net.Listener) error { return serve(s, ln) }, http.ErrServerClosed, s.Close)
 }
 

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"unicode/utf8"
+
 	"github.com/weftws/weft/codec"
 	"github.com/weftws/weft/codec/jsoncodec"
 	"github.com/weftws/weft/codec/msgpackcodec"
@@ -12,6 +14,7 @@ import (
 	"github.com/weftws/weft/transport/gobwas"
 	"github.com/weftws/weft/transport/gorilla"
 	"github.com/weftws/weft/transport/pipe"
+	"github.com/weftws/weft/transport/sockjs"
 )
 
 // carrier is how bytes travel, and where the endpoint is mounted.
@@ -55,7 +58,22 @@ func carriers(c *certificate) []carrier {
 		{"gorilla-tls", gorilla.New(nil), overTLSListener},
 		{"gorilla-https", gorilla.New(nil), overHTTPS},
 		{"gorilla-deflate", gorilla.New(&gorilla.Options{Compression: &gorilla.Compression{Threshold: -1}}), overHTTP},
+		{"sockjs", newSockJS("websocket"), overSockJS},
+		{"sockjs-streaming", newSockJS("xhr-streaming"), overSockJS},
+		{"sockjs-polling", newSockJS("xhr-polling"), overSockJS},
 	}
+}
+
+// sockJS has a type for each side.
+type sockJS struct {
+	*sockjs.Transport
+	*sockjs.Dialer
+}
+
+// newSockJS leaves the client only one way, in place of the first that works.
+func newSockJS(name string) side {
+	ws := gobwas.New(nil)
+	return sockJS{sockjs.New(ws, nil), sockjs.NewDialer(ws, &sockjs.DialerOptions{Transports: []string{name}})}
 }
 
 func formats() []format {
@@ -69,12 +87,22 @@ func formats() []format {
 	}
 }
 
-// rows are every carrier with every format.
+// carries reports whether f can travel on t: some carry only text, and raw has bodies as the
+// codec makes them.
+func carries(t transport.Transport, f format) bool {
+	features := f.subProtocol.NewFramer("", subprotocol.FramerConfig{}).Features()
+	body, err := f.codec.Append(nil, true)
+	return t.Features().Binary || !features.Binary && (features.Subscriptions || err == nil && utf8.Valid(body))
+}
+
+// rows are every carrier with every format that it carries.
 func rows(c *certificate) []row {
 	var all []row
 	for _, f := range formats() {
 		for _, carrier := range carriers(c) { // new ones: a pipe leads to one endpoint
-			all = append(all, row{carrier, f})
+			if carries(carrier.transport, f) {
+				all = append(all, row{carrier, f})
+			}
 		}
 	}
 	return all

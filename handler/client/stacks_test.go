@@ -19,6 +19,7 @@ import (
 	"github.com/weftws/weft/transport"
 	"github.com/weftws/weft/transport/gobwas"
 	"github.com/weftws/weft/transport/gorilla"
+	"github.com/weftws/weft/transport/sockjs"
 	"github.com/weftws/weft/transport/tcp"
 )
 
@@ -26,7 +27,12 @@ import (
 var dialers = map[string]transport.Dialer{
 	"gobwas": gobwas.New(nil), "gobwas-bare": gobwas.New(nil), "gobwas-deflate": gobwas.New(nil),
 	"gorilla": gorilla.New(nil), "gorilla-deflate": gorilla.New(nil),
-	"tcp": tcp.New(nil),
+	"tcp":    tcp.New(nil),
+	"sockjs": sockjs.NewDialer(gobwas.New(nil), nil), "sockjs-streaming": only("xhr-streaming"), "sockjs-polling": only("xhr-polling"),
+}
+
+func only(name string) transport.Dialer {
+	return sockjs.NewDialer(nil, &sockjs.DialerOptions{Transports: []string{name}})
 }
 
 // cutter passes bytes on between clients and a server, until it is told to break all
@@ -121,6 +127,20 @@ func TestStacks(t *testing.T) {
 				}},
 			})
 			require.NoError(t, err)
+			cut := func() {
+				for {
+					var again <-chan time.Time
+					if st.Requests {
+						again = time.After(100 * time.Millisecond) // between two requests it does no harm
+					}
+					relay.cut()
+					select {
+					case <-lost:
+						return
+					case <-again:
+					}
+				}
+			}
 			sub, err := c.Subscribe(ctx, "/queue/a", &client.SubscribeOptions{AckMode: subprotocol.AckClientIndividual}, nil)
 			require.NoError(t, err)
 			type job struct {
@@ -136,8 +156,7 @@ func TestStacks(t *testing.T) {
 			first := take(t, sub, 2)
 			require.NoError(t, c.Decode(&first[1].Message, &got))
 			require.Equal(t, 1, got.N)
-			relay.cut()
-			<-lost
+			cut()
 			for n, d := range take(t, sub, 5) {
 				require.NoError(t, c.Decode(&d.Message, &got))
 				require.Equal(t, n, got.N, "none was acknowledged")
@@ -145,8 +164,7 @@ func TestStacks(t *testing.T) {
 			}
 			require.ErrorIs(t, first[0].Ack(ctx), client.ErrStale)
 			require.NoError(t, c.SendReceipt(ctx, text("/topic/a", "x")))
-			relay.cut()
-			<-lost
+			cut()
 			require.NoError(t, c.Connect(ctx))
 			require.NoError(t, c.SendReceipt(ctx, text("/queue/a", "last")))
 			require.Equal(t, "last", string(take(t, sub, 1)[0].Body), "all others were acknowledged")

@@ -120,6 +120,14 @@ func receive(t testing.TB, c *handlertest.Client) string {
 	return string(m.Body)
 }
 
+// bodyType is that of bodies which are text, on rows that carry no others.
+func bodyType(st handlertest.Stack) transport.MessageType {
+	if st.Text {
+		return transport.MessageText
+	}
+	return transport.MessageBinary
+}
+
 func roundTrip(t testing.TB, c *handlertest.Client, body string) {
 	t.Helper()
 	send(t, c, body)

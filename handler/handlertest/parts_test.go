@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -70,6 +71,9 @@ func TestTypedHandlers(t *testing.T) {
 			}
 			body, err := cd.Append(nil, sum{A: 40, B: 2})
 			require.NoError(t, err)
+			if st.Text && !utf8.Valid(body) {
+				continue
+			}
 			names := []string{cd.ContentType(), cd.ContentType() + "; charset=utf-8"}
 			if i == 0 {
 				names = append(names, "")
@@ -87,7 +91,11 @@ func TestTypedHandlers(t *testing.T) {
 			require.NoError(t, err)
 			e := fault(t, ask(cd.ContentType(), bad))
 			require.Equal(t, [3]string{"invalid", "a must not be negative", "r1"}, [3]string{e.Code, e.Text, e.Receipt})
-			require.Equal(t, "bad-body", fault(t, ask(cd.ContentType(), []byte{0xc1})).Code)
+			bad = []byte{0xc1}
+			if st.Text {
+				bad = []byte("{")
+			}
+			require.Equal(t, "bad-body", fault(t, ask(cd.ContentType(), bad)).Code)
 			require.Equal(t, "unsupported-content-type", fault(t, ask("text/odd", body)).Code)
 		}
 	}, func(st handlertest.Stack) bool { return len(st.Codecs) > 0 })

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// relay carries the bytes of one TCP connection, so that it can be broken from
-// outside whatever transport is on it.
+// relay carries the bytes of a client's TCP connections, so that they can be broken from
+// outside whatever transport is on them.
 type relay struct {
 	ln net.Listener
 
@@ -22,18 +22,23 @@ func newRelay(target string) (*relay, error) {
 		return nil, err
 	}
 	r := &relay{ln: ln}
-	go r.run(target)
+	go func() {
+		for {
+			client, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			if r.keep(client) {
+				go r.run(client, target)
+			}
+		}
+	}()
 	return r, nil
 }
 
 func (r *relay) addr() string { return r.ln.Addr().String() }
 
-func (r *relay) run(target string) {
-	client, err := r.ln.Accept()
-	r.ln.Close()
-	if err != nil || !r.keep(client) {
-		return
-	}
+func (r *relay) run(client net.Conn, target string) {
 	server, err := net.Dial("tcp", target)
 	if err != nil || !r.keep(server) {
 		client.Close()
@@ -63,7 +68,7 @@ func (r *relay) keep(nc net.Conn) bool {
 	return true
 }
 
-// cut resets both connections. A second one does nothing.
+// cut resets all connections, and takes no more. A second one does nothing.
 func (r *relay) cut() {
 	r.ln.Close()
 	r.mu.Lock()

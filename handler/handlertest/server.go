@@ -20,6 +20,7 @@ import (
 	"github.com/weftws/weft/handler"
 	"github.com/weftws/weft/subprotocol"
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/sockjs"
 )
 
 // Timeout bounds everything that a Server or a Client waits for. It is long: a test
@@ -265,12 +266,20 @@ func inProcess(s *Server) error {
 }
 
 func overHTTP(s *Server) error {
+	return s.serveHTTP(s.Endpoint, s.Stack.carrier.listen)
+}
+
+func overSockJS(s *Server) error {
+	return s.serveHTTP(sockjs.Mount("/test", s.Endpoint, nil), plain)
+}
+
+func (s *Server) serveHTTP(h http.Handler, on func(net.Listener) net.Listener) error {
 	hs := &http.Server{
-		Handler:           s.Endpoint,
+		Handler:           h,
 		ReadHeaderTimeout: Timeout,
 		ErrorLog:          log.New(io.Discard, "", 0), // clients that go away are part of tests
 	}
-	return s.listen(func(ln net.Listener) error { return hs.Serve(s.Stack.carrier.listen(ln)) }, http.ErrServerClosed, hs.Close)
+	return s.listen(func(ln net.Listener) error { return hs.Serve(on(ln)) }, http.ErrServerClosed, hs.Close)
 }
 
 // What net/http serves on.

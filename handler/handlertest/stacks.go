@@ -17,6 +17,7 @@ import (
 	"github.com/weftws/weft/transport/gobwas"
 	"github.com/weftws/weft/transport/gorilla"
 	"github.com/weftws/weft/transport/pipe"
+	"github.com/weftws/weft/transport/sockjs"
 	"github.com/weftws/weft/transport/tcp"
 )
 
@@ -43,7 +44,8 @@ type Stack struct {
 	// transport.NewTLSListener), "gobwas-https" under net/http with TLS of its own,
 	// "gobwas-bare" and "gobwas-bare-tls" on a listener without net/http,
 	// "gobwas-deflate" with compression of every message; and so for "gorilla". "tcp" and
-	// "tcp-tls" are listeners without WebSocket.
+	// "tcp-tls" are listeners without WebSocket. "sockjs" is SockJS over gobwas's WebSocket,
+	// "sockjs-streaming" and "sockjs-polling" over requests.
 	Carrier string
 
 	// Format names the sub-protocol and the first codec: "raw/none", "json/json",
@@ -61,6 +63,15 @@ type Stack struct {
 	// HTTP reports that net/http serves the row, so that Served can have another server
 	// do it.
 	HTTP bool
+
+	// Requests reports that messages travel in HTTP requests: the handshake names no
+	// sub-protocols, nobody can be pinged, and the server does not learn with which status a
+	// client closes.
+	Requests bool
+
+	// Text reports that bodies must be text: the transport carries nothing else, and the
+	// sub-protocol has no other form for them.
+	Text bool
 
 	// SubProtocol is what the endpoint gets first, and Dial speaks.
 	SubProtocol subprotocol.SubProtocol
@@ -84,6 +95,7 @@ type carrier struct {
 	mount  func(s *Server) error
 	stream bool                            // has the formats that find their own frames
 	listen func(net.Listener) net.Listener // of those under net/http: what it serves on
+	asks   bool                            // has requests for messages
 }
 
 // side is what a row needs of a transport.
@@ -95,19 +107,22 @@ type side interface {
 // carriers are one half of the table.
 func carriers() []carrier {
 	return []carrier{
-		{"pipe", false, true, newPipe, inProcess, false, nil},
-		{"gobwas", false, true, newGobwas, overHTTP, false, plain},
-		{"gobwas-tls", true, true, newGobwas, overHTTP, false, weftTLS},
-		{"gobwas-https", true, false, newGobwas, overHTTP, false, ownTLS},
-		{"gobwas-bare", false, false, newGobwas, overListener, false, nil},
-		{"gobwas-bare-tls", true, false, newGobwasTLS, overListener, false, nil},
-		{"gobwas-deflate", false, false, newGobwasDeflate, overHTTP, false, plain},
-		{"gorilla", false, true, newGorilla, overHTTP, false, plain},
-		{"gorilla-tls", true, true, newGorilla, overHTTP, false, weftTLS},
-		{"gorilla-https", true, false, newGorilla, overHTTP, false, ownTLS},
-		{"gorilla-deflate", false, false, newGorillaDeflate, overHTTP, false, plain},
-		{"tcp", false, false, newTCP, overListener, true, nil},
-		{"tcp-tls", true, false, newTCPTLS, overListener, true, nil},
+		{"pipe", false, true, newPipe, inProcess, false, nil, false},
+		{"gobwas", false, true, newGobwas, overHTTP, false, plain, false},
+		{"gobwas-tls", true, true, newGobwas, overHTTP, false, weftTLS, false},
+		{"gobwas-https", true, false, newGobwas, overHTTP, false, ownTLS, false},
+		{"gobwas-bare", false, false, newGobwas, overListener, false, nil, false},
+		{"gobwas-bare-tls", true, false, newGobwasTLS, overListener, false, nil, false},
+		{"gobwas-deflate", false, false, newGobwasDeflate, overHTTP, false, plain, false},
+		{"gorilla", false, true, newGorilla, overHTTP, false, plain, false},
+		{"gorilla-tls", true, true, newGorilla, overHTTP, false, weftTLS, false},
+		{"gorilla-https", true, false, newGorilla, overHTTP, false, ownTLS, false},
+		{"gorilla-deflate", false, false, newGorillaDeflate, overHTTP, false, plain, false},
+		{"tcp", false, false, newTCP, overListener, true, nil, false},
+		{"tcp-tls", true, false, newTCPTLS, overListener, true, nil, false},
+		{"sockjs", false, false, newSockJS("websocket"), overSockJS, false, nil, false},
+		{"sockjs-streaming", false, false, newSockJS("xhr-streaming"), overSockJS, false, nil, true},
+		{"sockjs-polling", false, false, newSockJS("xhr-polling"), overSockJS, false, nil, true},
 	}
 }
 
@@ -119,6 +134,7 @@ type format struct {
 	maxBody     int
 	all         bool // on every carrier
 	stream      bool // on streams too
+	wraps       bool // any bytes are text in it
 }
 
 // formats are the other half of the table.
@@ -130,28 +146,32 @@ func formats() []format {
 	)
 	jsonCodec, msgpackCodec := jsoncodec.New(nil), msgpackcodec.New(nil)
 	return []format{
-		{"raw/none", raw.New(nil), nil, MaxMessageSize, true, false},
-		{"raw/json", raw.New(nil), []codec.Codec{jsonCodec}, MaxMessageSize, false, false},
-		{"raw/msgpack", raw.New(nil), []codec.Codec{msgpackCodec}, MaxMessageSize, false, false},
-		{"json/json", envelope.NewJSON(nil), []codec.Codec{jsonCodec, msgpackCodec}, inText, true, false},
-		{"json/msgpack", envelope.NewJSON(nil), []codec.Codec{msgpackCodec, jsonCodec}, inText, false, false},
-		{"msgpack/msgpack", envelope.NewMsgpack(nil), []codec.Codec{msgpackCodec, jsonCodec}, inBinary, false, false},
-		{"msgpack/json", envelope.NewMsgpack(nil), []codec.Codec{jsonCodec, msgpackCodec}, inBinary, false, false},
-		{"stomp/json", stomp.New(nil), []codec.Codec{jsonCodec, msgpackCodec}, inBinary, true, true},
+		{"raw/none", raw.New(nil), nil, MaxMessageSize, true, false, false},
+		{"raw/json", raw.New(nil), []codec.Codec{jsonCodec}, MaxMessageSize, false, false, false},
+		{"raw/msgpack", raw.New(nil), []codec.Codec{msgpackCodec}, MaxMessageSize, false, false, false},
+		{"json/json", envelope.NewJSON(nil), []codec.Codec{jsonCodec, msgpackCodec}, inText, true, false, true},
+		{"json/msgpack", envelope.NewJSON(nil), []codec.Codec{msgpackCodec, jsonCodec}, inText, false, false, true},
+		{"msgpack/msgpack", envelope.NewMsgpack(nil), []codec.Codec{msgpackCodec, jsonCodec}, inBinary, false, false, false},
+		{"msgpack/json", envelope.NewMsgpack(nil), []codec.Codec{jsonCodec, msgpackCodec}, inBinary, false, false, false},
+		{"stomp/json", stomp.New(nil), []codec.Codec{jsonCodec, msgpackCodec}, inBinary, true, true, false},
 	}
 }
 
 // Stacks returns the table, in a constant order: pipe and both engines, plain and over
-// TLS, with every format, the other WebSockets with three, and streams with STOMP. The slice is the caller's.
+// TLS, with every format, the other WebSockets and SockJS with three, and streams with STOMP. The
+// slice is the caller's.
 func Stacks() []Stack {
 	var stacks []Stack
 	for _, c := range carriers() {
+		text := !c.new(nil).Features().Binary
 		for _, f := range formats() {
-			if !c.all && !f.all || c.stream && !f.stream {
+			binary := f.subProtocol.NewFramer("", subprotocol.FramerConfig{}).Features().Binary
+			if !c.all && !f.all || c.stream && !f.stream || text && binary {
 				continue
 			}
 			stacks = append(stacks, Stack{
 				Name: c.name + "/" + f.name, Carrier: c.name, Format: f.name, TLS: c.tls, Stream: c.stream, HTTP: c.listen != nil,
+				Requests: c.asks, Text: text && !f.wraps,
 				SubProtocol: f.subProtocol, Codecs: f.codecs, MaxBody: f.maxBody, carrier: c,
 			})
 		}
@@ -220,4 +240,26 @@ func newTCP(*tls.Config) side { return newTCPTLS(nil) }
 
 func newTCPTLS(config *tls.Config) side {
 	return tcp.New(&tcp.Options{CloseTimeout: closeTimeout, TLS: config, WriteTimeout: writeTimeout})
+}
+
+// sockJS is both halves of SockJS.
+type sockJS struct {
+	*sockjs.Transport
+	*sockjs.Dialer
+}
+
+// newSockJS makes the half of a client that has one of the protocol's transports.
+func newSockJS(name string) func(*tls.Config) side {
+	return func(*tls.Config) side {
+		const quoted = 6 * MaxMessageSize // and what is around it
+		ws := gobwas.New(&gobwas.Options{MaxMessageSize: 2 * quoted, CloseTimeout: closeTimeout, WriteTimeout: writeTimeout})
+		return sockJS{
+			sockjs.New(ws, &sockjs.Options{
+				MaxMessageSize: MaxMessageSize, MaxBodyBytes: 2 * quoted, CloseTimeout: closeTimeout, WriteTimeout: writeTimeout,
+			}),
+			sockjs.NewDialer(ws, &sockjs.DialerOptions{
+				Transports: []string{name}, MaxMessageSize: MaxMessageSize, AttemptTimeout: Timeout, CloseTimeout: closeTimeout,
+			}),
+		}
+	}
 }

@@ -5,7 +5,7 @@ const check = (ok, why) => { if (!ok) throw new Error(why); };
 
 /** Of all kinds, 20 in number; those that the protocol escapes stand in both ways. */
 export const texts = [
-  "", " ", "plain", "Grüße", "日本語", "\u2028\u2029", "\0", "a\0b\0", "\uffff\ufffe", "\u{1F9F5} \u{1F469}\u200D\u{1F680}",
+  "", " ", "100% %41 %E2%82%AC", "Grüße", "日本語", "\u2028\u2029", "\0", "a\0b\0", "\uffff\ufffe", "\u{1F9F5} \u{1F469}\u200D\u{1F680}",
   "\u{10ffff}", "e\u0301", "\ufeffafter a mark", "\x01\x1f\x7f\x80\x9f", "\"quoted\" \\u0000 \\", "a\nb\r\nc\t", "</script><b>&amp;</b>",
   "\u200c\u200f\u2060\u206f\ufff0\u070f\u0600\u17b4", "x".repeat(6000), "[\"a\"]",
 ];

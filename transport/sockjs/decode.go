@@ -150,14 +150,14 @@ func (d *decoder) escape() (rune, bool) {
 	case 't':
 		return '\t', true
 	case 'u':
-		r, ok := d.unit(d.i)
+		r, ok := d.hex(d.i, 4)
 		if !ok {
 			return 0, false
 		}
 		d.i += 4
 		if utf16.IsSurrogate(r) {
 			if d.i+1 < len(d.p) && d.p[d.i] == '\\' && d.p[d.i+1] == 'u' {
-				if low, ok := d.unit(d.i + 2); ok {
+				if low, ok := d.hex(d.i+2, 4); ok {
 					if pair := utf16.DecodeRune(r, low); pair != utf8.RuneError {
 						d.i += 6
 						return pair, true
@@ -171,12 +171,12 @@ func (d *decoder) escape() (rune, bool) {
 	return 0, false
 }
 
-// unit reads four hexadecimal digits.
-func (d *decoder) unit(at int) (r rune, ok bool) {
-	if at+4 > len(d.p) {
+// hex reads n hexadecimal digits.
+func (d *decoder) hex(at, n int) (r rune, ok bool) {
+	if at+n > len(d.p) {
 		return 0, false
 	}
-	for _, c := range d.p[at : at+4] {
+	for _, c := range d.p[at : at+n] {
 		switch {
 		case c >= '0' && c <= '9':
 			c -= '0'

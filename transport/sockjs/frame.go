@@ -23,8 +23,12 @@ const (
 	textInterrupted = "Connection interrupted"
 )
 
-// maxFrame bounds an array frame in bytes, unless a single message is larger.
-const maxFrame = 64 << 10
+// Bounds of an array in bytes, unless a single message is larger: a frame of the server's, and
+// what a client sends, which servers bound.
+const (
+	maxFrame = 64 << 10
+	maxSend  = 32 << 10
+)
 
 // errBinary is what Write has for a message that is not text.
 var errBinary = errors.New("sockjs: only text messages can be sent")
@@ -117,6 +121,16 @@ func appendScript(dst, frame []byte) []byte {
 	return append(dst, '"')
 }
 
+// appendPercent appends frame for an event: clients decode what is percent-encoded there.
+func appendPercent(dst, frame []byte) []byte {
+	for _, c := range frame {
+		if dst = append(dst, c); c == '%' {
+			dst = append(dst, '2', '5')
+		}
+	}
+	return dst
+}
+
 // appendClose appends a close frame.
 func appendClose(dst []byte, code transport.StatusCode, reason string) []byte {
 	dst = append(dst, 'c', '[')
@@ -141,39 +155,32 @@ func quotedForm(m *transport.Message) *transport.Shared {
 	return form
 }
 
-// appendArray appends an array of messages from the front of batch behind head, "a[" or
-// "[", as many as fit, at least one. It stops at a message that can't be sent; if that is
-// the first one, there is no frame.
-func appendArray(dst []byte, head string, batch []transport.Message) (frame []byte, n int, err error) {
-	start := len(dst)
+// appendArray adds messages from the front of batch to an array, as many as fit into size
+// bytes. dst is an array with room, or "": then one begins with head, "a[" or "[", and has at
+// least one message. It stops at a message that can't be sent; if that is the first one, dst
+// is as it was.
+func appendArray(dst []byte, head string, size int, batch []transport.Message) (array []byte, n int, err error) {
 	for i := range batch {
 		m := &batch[i]
 		if m.Type != transport.MessageText {
 			err = errBinary
 			break
 		}
-		if n > 0 && len(dst)-start+m.Len() > maxFrame {
-			break
-		}
-		if n == 0 {
+		if len(dst) == 0 {
 			dst = append(dst, head...)
 		} else {
-			dst = append(dst, ',')
+			if len(dst)+m.Len() > size {
+				break
+			}
+			dst[len(dst)-1] = ','
 		}
-		dst = append(dst, '"')
-		switch {
-		case m.Shared != nil:
-			dst = appendEscaped(dst, m.Head)
-			form := quotedForm(m).Data()
-			dst = append(dst, form[:len(form)-1]...)
-		default:
-			dst = appendEscaped(dst, m.Head)
-			dst = append(appendEscaped(dst, m.Data), '"')
+		dst = appendEscaped(append(dst, '"'), m.Head)
+		if m.Shared != nil {
+			dst = append(dst, quotedForm(m).Data()...)
+		} else {
+			dst = append(appendEscaped(dst, m.Data), '"', ']')
 		}
 		n++
-	}
-	if n > 0 {
-		dst = append(dst, ']')
 	}
 	return dst, n, err
 }
@@ -232,6 +239,8 @@ func parseFrame(p []byte) (f frame, err error) {
 	return f, err
 }
 
+const maxCode = 4999
+
 // parseClose reads [code,"reason"].
 func (f *frame) parseClose(p []byte) error {
 	d := decoder{p: p}
@@ -239,13 +248,14 @@ func (f *frame) parseClose(p []byte) error {
 		return errBroken
 	}
 	d.space()
-	n := 0
-	for len(d.p) > d.i && d.p[d.i] >= '0' && d.p[d.i] <= '9' && n < 1<<16 {
-		n = 10*n + int(d.p[d.i]-'0')
+	n := transport.StatusCode(0)
+	for len(d.p) > d.i && d.p[d.i] >= '0' && d.p[d.i] <= '9' && n <= maxCode {
+		n = 10*n + transport.StatusCode(d.p[d.i]-'0')
 		d.i++
 	}
-	if n == 0 || n >= 1<<16 || !d.token(',') {
-		return errBroken
+	// The protocol's own codes are from 2000 on.
+	if !n.Sendable() && n/1000 != 2 || !d.token(',') {
+		return fmt.Errorf("%w: close frame with code %d", errBroken, n)
 	}
 	reason, err := d.str()
 	if err != nil {
@@ -254,6 +264,6 @@ func (f *frame) parseClose(p []byte) error {
 	if !d.token(']') || !d.end() {
 		return errBroken
 	}
-	f.close = transport.CloseError{Code: transport.StatusCode(n), Reason: string(reason)}
+	f.close = transport.CloseError{Code: n, Reason: string(reason)}
 	return nil
 }

@@ -41,11 +41,15 @@ func FuzzEscape(f *testing.F) {
 		}
 		whole := transport.Message{Type: transport.MessageText, Head: p[:cut], Data: p[cut:]}
 		shared := transport.NewShared(transport.MessageText, p[cut:]).Message(p[:cut])
-		array, n, err := appendArray(nil, "a[", []transport.Message{whole, shared})
+		batch := []transport.Message{whole, shared}
+		array, n, err := appendArray(nil, "a[", maxFrame, batch)
 		require.NoError(t, err)
 		if n == 1 {
 			return // a large one
 		}
+		parts, _, _ := appendArray(nil, "a[", maxFrame, batch[:1])
+		parts, _, _ = appendArray(parts, "a[", maxFrame, batch[1:])
+		require.Equal(t, string(array), string(parts))
 		fr, err := parseFrame(bytes.Clone(array))
 		require.NoError(t, err)
 		require.Len(t, fr.messages, 2)

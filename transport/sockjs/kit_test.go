@@ -1,10 +1,11 @@
 package sockjs
 
 import (
-	"context"
+	"cmp"
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/weftws/weft/transport"
 	"github.com/weftws/weft/transport/gobwas"
@@ -12,71 +13,71 @@ import (
 	"github.com/weftws/weft/transport/transporttest"
 )
 
-// clientFraming is the client's side of a WebSocket.
-var clientFraming = framing{head: "[", decode: parseFrame}
-
-// socketDialer is a client over WebSocket.
-type socketDialer struct {
-	ws   transport.Dialer
-	opts options
+// both is a transport with its dialer.
+type both interface {
+	transport.Transport
+	transport.Dialer
 }
 
-func (d *socketDialer) Dial(
-	ctx context.Context, url string, cfg *transport.DialConfig, open func(transport.Conn) transport.Receiver,
-) (transport.Conn, error) {
-	var f *framed
-	_, err := d.ws.Dial(ctx, url+"/000/kit/websocket", cfg, func(c transport.Conn) transport.Receiver {
-		f = &framed{inner: c, framing: &clientFraming, opts: &d.opts, buffers: new(buffers)}
-		f.start(open)
-		return f
-	})
-	if err != nil {
-		return nil, err
-	}
-	return f, nil
-}
-
-// socketKit makes servers whose WebSockets an engine carries.
-func socketKit(engine string) transporttest.Factory {
+// kit makes servers, and dialers of one transport of the protocol. engine carries the
+// WebSockets.
+func kit(name string, engine func(size int, closeTimeout time.Duration) both) transporttest.Factory {
 	return func(s transporttest.Setup) (*transporttest.Server, error) {
 		// The engine counts quoted bytes of whole arrays.
 		size := 6*s.MaxMessageSize + maxFrame
-		var ws interface {
-			transport.Transport
-			transport.Dialer
+		o := &Options{MaxMessageSize: s.MaxMessageSize, MaxBodyBytes: size, CloseTimeout: s.CloseTimeout}
+		do := &DialerOptions{
+			Transports: []string{name}, MaxMessageSize: s.MaxMessageSize, CloseTimeout: s.CloseTimeout, AttemptTimeout: time.Minute,
 		}
-		if engine == "gobwas" {
-			ws = gobwas.New(&gobwas.Options{MaxMessageSize: size, CloseTimeout: s.CloseTimeout})
+		var ws both
+		if engine != nil {
+			ws = engine(size, s.CloseTimeout)
 		} else {
-			ws = gorilla.New(&gorilla.Options{MaxMessageSize: size, CloseTimeout: s.CloseTimeout})
+			// That the client has gone away between two polls is noticed only by these.
+			o.DisconnectDelay, o.CloseTimeout = 2*time.Second, cmp.Or(s.CloseTimeout, 300*time.Millisecond)
 		}
-		tr := New(ws, &Options{MaxMessageSize: s.MaxMessageSize, CloseTimeout: s.CloseTimeout})
+		tr := New(ws, o)
 		ep := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { tr.ServeHTTP(w, r, s.Acceptor) })
 		hs := httptest.NewServer(Mount("/base", ep, nil))
-		return &transporttest.Server{
-			Dialer: &socketDialer{ws, withDefaults(&Options{MaxMessageSize: s.MaxMessageSize})},
-			URL:    "ws://" + hs.Listener.Addr().String() + "/base",
-			Stop:   hs.Close,
-			Cut: func(c transport.Conn) {
+		server := &transporttest.Server{Dialer: NewDialer(ws, do), URL: hs.URL + "/base", Stop: hs.Close}
+		if engine != nil {
+			server.Cut = func(c transport.Conn) {
 				if inner, ok := transport.As[interface{ Cut() }](c); ok {
 					inner.Cut()
 				}
-			},
-		}, nil
+			}
+		}
+		return server, nil
 	}
+}
+
+func onGobwas(size int, closeTimeout time.Duration) both {
+	return gobwas.New(&gobwas.Options{MaxMessageSize: size, CloseTimeout: closeTimeout})
+}
+
+func onGorilla(size int, closeTimeout time.Duration) both {
+	return gorilla.New(&gorilla.Options{MaxMessageSize: size, CloseTimeout: closeTimeout})
 }
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	for engine := range engines {
-		t.Run(engine, func(t *testing.T) {
+	for name, engine := range map[string]func(int, time.Duration) both{"gobwas": onGobwas, "gorilla": onGorilla} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			transporttest.Run(t, socketKit(engine), transporttest.Features{
+			transporttest.Run(t, kit(nameWebSocket, engine), transporttest.Features{
 				Boundaries: true, Text: true, CloseCodes: true, Yield: true, Pause: true, Ping: true,
 				Stall: true, Limit: true, SubProtocols: true, Header: true,
 			})
 		})
 	}
+	for name := range receivers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			transporttest.Run(t, kit(name, nil), transporttest.Features{
+				Boundaries: true, Text: true, Yield: true, Pause: true, Stall: true, Limit: true, Header: true,
+			})
+		})
+	}
 }
 
-func BenchmarkConformance(b *testing.B) { transporttest.Benchmark(b, socketKit("gobwas")) }
+func BenchmarkConformance(b *testing.B) { transporttest.Benchmark(b, kit(nameWebSocket, onGobwas)) }

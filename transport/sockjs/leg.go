@@ -31,7 +31,7 @@ var (
 	eventSource = &kind{id: legEventSource, contentType: "text/event-stream", end: "\r\n\r\n",
 		prelude: func(string) string { return "\r\n" },
 		wrap: func(dst, frame []byte, _ string) []byte {
-			return append(append(append(dst, "data: "...), frame...), "\r\n\r\n"...)
+			return append(appendPercent(append(dst, "data: "...), frame), "\r\n\r\n"...)
 		}}
 	htmlFile = &kind{id: legHTMLFile, contentType: "text/html;charset=UTF-8", callback: true, prelude: htmlPage, end: "</script>\r\n",
 		wrap: func(dst, frame []byte, _ string) []byte {

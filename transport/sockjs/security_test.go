@@ -188,6 +188,20 @@ func TestSocketMessageTooBig(t *testing.T) {
 	require.ErrorIs(t, (<-a.peers).ended(t), transport.ErrMessageTooBig)
 }
 
+// Frames are text: no other message is looked into.
+func TestSocketBinary(t *testing.T) {
+	t.Parallel()
+	a := &app{peers: make(chan *peer, 1)}
+	hs := httptest.NewServer(endpoint(New(engines["gobwas"](), nil), a))
+	defer hs.Close()
+	ws := (&service{hs, t}).socket("/0/a/websocket")
+	require.Equal(t, "o", ws.recv())
+	require.NoError(t, ws.WriteMessage(websocket.BinaryMessage, []byte("[\"\xff\"]")))
+	_, _, err := ws.ReadMessage()
+	require.True(t, websocket.IsCloseError(err, 1002), err)
+	require.ErrorIs(t, (<-a.peers).ended(t), errBroken)
+}
+
 // A body that does not come is not waited for.
 func TestSlowBody(t *testing.T) {
 	t.Parallel()

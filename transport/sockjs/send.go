@@ -101,7 +101,7 @@ func (t *Transport) deliver(w http.ResponseWriter, s *session, body []byte) bool
 		fail(w, http.StatusInternalServerError, "Broken JSON encoding.")
 		return false
 	}
-	list, big := t.opts.cut(list)
+	list, big := cut(list, t.opts.MaxMessageSize)
 	// Also if the client has gone away: it shall not be able to queue more and more.
 	<-s.in.push(list)
 	if big {

@@ -71,7 +71,7 @@ func (s *session) Write(batch []transport.Message) (accepted int, err error) {
 		return 0, nil
 	}
 	buf := s.t.buffers.get()
-	p, n, err := appendArray((*buf)[:0], "a[", batch)
+	p, n, err := appendArray((*buf)[:0], "a[", maxFrame, batch)
 	*buf = p
 	if n == 0 {
 		s.t.buffers.put(buf)

@@ -1,4 +1,4 @@
-// Package sockjs is the server of SockJS 0.3: sessions over WebSocket, and over HTTP
+// Package sockjs is SockJS 0.3, server and client: sessions over WebSocket, and over HTTP
 // requests where WebSocket does not get through.
 //
 // # Use
@@ -9,12 +9,16 @@
 //	ep := handler.NewEndpoint(sockjs.New(gobwas.New(nil), nil), h, handler.WithSubProtocols(raw.New(nil)))
 //	http.ListenAndServe("127.0.0.1:8080", sockjs.Mount("/sockjs", ep, http.DefaultServeMux))
 //
-// In a browser that is new SockJS("/sockjs").
+// In a browser that is new SockJS("/sockjs"). In Go a [Dialer] is the client of this server
+// and of others:
+//
+//	c, err := client.Dial(ctx, "http://127.0.0.1:8080/sockjs", sockjs.NewDialer(gobwas.New(nil), nil), stomp.New(nil), nil)
 //
 // # Options
 //
-// [Options] has a switch for each of the protocol's transports, and the limits; nil and
-// zero fields mean the defaults.
+// [Options] has a switch for each of the protocol's transports, and the limits;
+// [DialerOptions] the order in which a client tries them, and its limits. nil and zero fields
+// mean the defaults.
 //
 // # Semantics
 //
@@ -49,6 +53,21 @@
 // Messages are text. Sub-protocols that need binary messages are refused when
 // the endpoint is made.
 //
+// # Client
+//
+// Dial asks the server for info, and tries websocket, xhr-streaming, eventsource and
+// xhr-polling, each with a session of its own, until one has sent the open frame in time;
+// [TransportNamer] tells which. Write takes 32 KiB of messages besides those that are being
+// sent, in one request at a time. Close sends what was taken, then breaks off the request that
+// waits: over requests the server learns neither code nor reason, and not at once if it
+// happens between two polls.
+//
+// What comes is read as far as DialerOptions.Window. A close frame gives a CloseError, with the
+// protocol's own codes among them, such as 2010. An answer that breaks off, a refusal, silence
+// and a second open frame, which means that the server has lost the session, give an EndError
+// with status 1006. Nothing is sent twice: whoever needs to know what has arrived
+// asks for receipts.
+//
 // # Security
 //
 // Each request's origin is checked before an answer is made, by the acceptor if it is a
@@ -59,6 +78,9 @@
 //
 // A session belongs to whoever opened it: see Options.Owner. Its id is chosen by
 // the client, and is not shown to the application.
+//
+// A Dialer follows no redirects, and takes from info only what Dial says. It bounds what it
+// reads: info by 64 KiB, frames and messages by its options.
 //
 // # Limits
 //
@@ -191,9 +213,9 @@ func set[T int | time.Duration](v *T, byDefault, negative T) {
 }
 
 // cut returns the messages in front of the first one that is too big.
-func (o *options) cut(list [][]byte) (_ [][]byte, big bool) {
+func cut(list [][]byte, limit int) (_ [][]byte, big bool) {
 	for i, m := range list {
-		if len(m) > o.MaxMessageSize {
+		if len(m) > limit {
 			return list[:i], true
 		}
 	}

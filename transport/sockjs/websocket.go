@@ -17,28 +17,33 @@ var errOver = fmt.Errorf("sockjs: %w", net.ErrClosed)
 
 // A framing is what a WebSocket carries in one direction and the other.
 type framing struct {
-	hello  string                              // the first frame that this side sends
 	head   string                              // how an array begins that this side sends
+	size   int                                 // what fits into it, in bytes
 	byes   bool                                // this side sends close frames
 	decode func(p []byte) (f frame, err error) // what the other side sends
 }
 
-var serverFraming = framing{hello: frameOpen, head: "a[", byes: true, decode: func(p []byte) (frame, error) {
-	messages, err := decodeMessages(p)
-	return frame{kind: 'a', messages: messages}, err
-}}
+var (
+	serverFraming = framing{head: "a[", size: maxFrame, byes: true, decode: func(p []byte) (frame, error) {
+		messages, err := decodeMessages(p)
+		return frame{kind: 'a', messages: messages}, err
+	}}
+	clientFraming = framing{head: "[", size: maxSend, decode: parseFrame}
+)
 
 // framed is a session on a WebSocket: the Conn that the application has, and the Receiver
 // of the WebSocket.
 type framed struct {
 	inner   transport.Conn
 	framing *framing
-	opts    *options
+	limit   int // of a message that comes, in bytes
 	buffers *buffers
 	in      inbox
-	ended   func() // called once, at the end; may be nil
+	ended   func()     // called once, at the end; may be nil
+	opened  chan error // the client's: has what became of the open frame; it has room for one
 
 	mu      sync.Mutex // held to write, so that a close frame comes last
+	greeted bool       // opened was filled
 	closing bool
 	cause   *transport.EndError   // why this side ends the connection, if Close was not called
 	said    *transport.CloseError // the peer's close frame
@@ -52,13 +57,8 @@ var (
 	_ transport.Receiver = (*framed)(nil)
 )
 
-// start says hello, lets the receiver be chosen, and begins to deliver to it.
-func (f *framed) start(open func(transport.Conn) transport.Receiver) {
-	if f.framing.hello != "" {
-		_, _ = f.send(transport.Message{Type: transport.MessageText, Data: []byte(f.framing.hello)})
-	}
-	f.in.open(open(f))
-}
+// TransportName is that of TransportNamer.
+func (f *framed) TransportName() string { return nameWebSocket }
 
 // Unwrap returns the WebSocket, whose Ping and RoundTrip are this connection's too.
 func (f *framed) Unwrap() transport.Conn { return f.inner }
@@ -103,7 +103,7 @@ func (f *framed) writeArray(batch []transport.Message) (int, error) {
 		}
 		return 1, err
 	}
-	p, n, bad := appendArray((*buf)[:0], f.framing.head, batch)
+	p, n, bad := appendArray((*buf)[:0], f.framing.head, f.framing.size, batch)
 	*buf = p
 	if n == 0 {
 		return 0, bad
@@ -172,20 +172,22 @@ func (f *framed) Receive(m transport.Message) {
 	if f.in.over() {
 		return
 	}
-	got, err := f.framing.decode(m.Data)
+	got, err := frame{}, errBroken
+	if m.Type == transport.MessageText {
+		got, err = f.framing.decode(m.Data)
+	}
+	if err == nil && f.opened != nil {
+		err = f.note(got)
+	}
 	if err != nil {
 		_ = f.end(transport.StatusProtocolError, "broken framing", &transport.EndError{Code: transport.StatusProtocolError, Err: err})
 		return
 	}
 	if got.kind == 'c' {
-		f.mu.Lock()
-		if !f.closing && f.said == nil {
-			f.said = &got.close
-		}
-		f.mu.Unlock()
+		_ = f.inner.Close(transport.StatusNormalClosure, "")
 		return
 	}
-	list, big := f.opts.cut(got.messages)
+	list, big := cut(got.messages, f.limit)
 	switch {
 	case len(list) == 1 && f.in.pass(transport.Message{Type: transport.MessageText, Data: list[0]}):
 	case len(list) > 0:
@@ -201,6 +203,26 @@ func (f *framed) Receive(m transport.Message) {
 	}
 }
 
+// note is what a client does with a frame besides receiving its messages.
+func (f *framed) note(got frame) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case got.kind == 'c' && !f.closing:
+		f.closing = true
+		f.said = new(transport.CloseError)
+		*f.said = got.close
+	case got.kind == 'o' && f.greeted:
+		return errLost
+	case got.kind == 'o':
+		f.greeted = true
+		f.opened <- nil
+	case !f.greeted && got.kind == 'a':
+		return errNotOpen
+	}
+	return nil
+}
+
 // Writable passes on that there is room.
 func (f *framed) Writable() { f.in.notify(1) }
 
@@ -211,8 +233,12 @@ func (f *framed) Closed(err error) {
 	switch {
 	case f.cause != nil:
 		err = f.cause
-	case f.said != nil && !errors.Is(err, transport.ErrLocalClose):
+	case f.said != nil:
 		err = f.said
+	}
+	if f.opened != nil && !f.greeted {
+		f.greeted = true
+		f.opened <- err
 	}
 	f.mu.Unlock()
 	if f.ended != nil {
@@ -225,8 +251,9 @@ func (f *framed) Closed(err error) {
 // its own, whatever id the path has.
 func (t *Transport) webSocket(w http.ResponseWriter, q *request) {
 	t.upgrade(w, q, legWebSocket, func(c transport.Conn, a transport.Admission, ended func()) transport.Receiver {
-		f := &framed{inner: c, framing: &serverFraming, opts: &t.opts, buffers: &t.buffers, ended: ended}
-		f.start(a.Open)
+		f := &framed{inner: c, framing: &serverFraming, limit: t.opts.MaxMessageSize, buffers: &t.buffers, ended: ended}
+		_, _ = f.send(transport.Message{Type: transport.MessageText, Data: []byte(frameOpen)})
+		f.in.open(a.Open(f))
 		return f
 	})
 }

@@ -20,9 +20,9 @@ import (
 // opening handshake. ctx and timeout bound both. Errors say which transport, name,
 // dialed whom; a *transport.Refusal from request is returned as it is.
 func Dial(ctx context.Context, name, rawURL string, cfg *transport.DialConfig, timeout time.Duration, request func(net.Conn, *url.URL) error) (net.Conn, error) {
-	u, err := parseURL(rawURL)
+	u, err := ParseURL(rawURL, "ws", "wss")
 	if err == nil {
-		err = checkConfig(cfg)
+		err = CheckConfig(cfg)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: dial: %w", name, err)
@@ -53,13 +53,14 @@ func isRefusal(err error) bool {
 	return ok
 }
 
-func parseURL(raw string) (*url.URL, error) {
+// ParseURL parses the URL of a handshake, which has one of these schemes.
+func ParseURL(raw string, schemes ...string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil:
 		return nil, err
-	case u.Scheme != "ws" && u.Scheme != "wss":
-		return nil, fmt.Errorf("scheme of URL is %q, want ws or wss", u.Scheme)
+	case !slices.Contains(schemes, u.Scheme):
+		return nil, fmt.Errorf("scheme of URL is %q, want %s", u.Scheme, strings.Join(schemes, " or "))
 	case u.Host == "":
 		return nil, errors.New("URL has no host")
 	case strings.Contains(raw, "#"):
@@ -73,8 +74,8 @@ func parseURL(raw string) (*url.URL, error) {
 // ownHeaders are the transport's to set, or would give the request a body.
 var ownHeaders = []string{"Upgrade", "Connection", "Host", "Content-Length", "Transfer-Encoding", "Trailer"}
 
-// checkConfig refuses what would break the handshake.
-func checkConfig(cfg *transport.DialConfig) error {
+// CheckConfig refuses what would break the handshake.
+func CheckConfig(cfg *transport.DialConfig) error {
 	for name, values := range cfg.Header {
 		switch canonical := http.CanonicalHeaderKey(name); {
 		case !IsToken(name), slices.ContainsFunc(values, func(v string) bool { return strings.ContainsFunc(v, IsControl) }):
