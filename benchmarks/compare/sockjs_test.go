@@ -59,7 +59,7 @@ func openSession(t *testing.T, r row, addr, id string) session {
 		func() string {
 			for {
 				line, err := lines.ReadString('\n')
-				if err == io.EOF { //nolint:errorlint // ReadString returns it bare
+				if err == io.EOF {
 					lines.Reset(post(what, "", http.StatusOK))
 					continue
 				}
