@@ -20,26 +20,28 @@ func TestInteropChat(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.MkdirAll(artifacts, 0o755))
 
-	bin := build(t, "../examples/chat")
-	chat := func(addr string) (*process, *url.URL) {
-		p := start(t, bin, "-addr", addr)
-		for _, word := range strings.Fields(p.line(t)) {
-			if u, err := url.Parse(word); err == nil && u.Scheme == "http" {
-				return p, u
-			}
-		}
-		require.FailNow(t, "the chat prints no address")
-		return nil, nil
-	}
-	first, page := chat("127.0.0.1:0")
+	first, page := chat(t, "127.0.0.1:0")
 	script(t, map[string]func(*process){
 		"restart": func(browser *process) {
 			require.NoError(t, first.stop())
-			chat(page.Host)
+			chat(t, page.Host)
 			_, err := fmt.Fprintln(browser.stdin, "restarted")
 			require.NoError(t, err)
 		},
 	}, "node", "js/chat.mjs", page.String(), artifacts)
+}
+
+// chat starts the chat example and returns the address of its page.
+func chat(t *testing.T, addr string, args ...string) (*process, *url.URL) {
+	t.Helper()
+	p := start(t, build(t, "../examples/chat"), append([]string{"-addr", addr}, args...)...)
+	for _, word := range strings.Fields(p.line(t)) {
+		if u, err := url.Parse(word); err == nil && u.Scheme == "http" {
+			return p, u
+		}
+	}
+	require.FailNow(t, "the chat prints no address")
+	return nil, nil
 }
 
 // The chat's page has just enough msgpack of its own.

@@ -210,10 +210,10 @@ func (c *client) echo(t *testing.T, r row, typ websocket.MessageType, data []byt
 	}
 }
 
-// light are the rows without the brokers, which are slow to start and have a test of
-// their own.
+// light are the rows without the brokers, which are slow to start, and without SockJS;
+// both have tests of their own.
 func light() []row {
-	return slices.DeleteFunc(rows(), func(r row) bool { return r.Kind == "broker" })
+	return slices.DeleteFunc(rows(), func(r row) bool { return r.Kind == "broker" || r.SockJS != "" })
 }
 
 // each runs a test for every light row, plain and over TLS where the row has it.
@@ -400,7 +400,7 @@ func TestList(t *testing.T) {
 			require.NotEmpty(t, got[field], "%s: %s", name, field)
 		}
 		require.Contains(t, []any{"echo", "pubsub", "broker"}, got["kind"])
-		require.Contains(t, []any{"websocket", "tcp"}, got["framing"])
+		require.Contains(t, []any{"websocket", "http", "tcp"}, got["framing"])
 		require.Equal(t, "off", got["compression"])
 		require.IsType(t, []any{}, got["hello"])
 		if got["unavailable"] == "" {
@@ -458,7 +458,7 @@ func TestPeersAreShort(t *testing.T) {
 	files, err := filepath.Glob("peer_*.go")
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, len(files), 10)
-	for _, file := range append(files, "ws.mjs") {
+	for _, file := range append(files, "ws.mjs", "sockjs.mjs") {
 		b, err := os.ReadFile(file)
 		require.NoError(t, err)
 		require.LessOrEqual(t, bytes.Count(b, []byte("\n")), 60, file)

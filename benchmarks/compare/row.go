@@ -28,8 +28,9 @@ type row struct {
 	URL         string `json:"url"` // the page that the set-up follows
 	Framing     string `json:"framing"`
 	SubProtocol string `json:"subprotocol"`
-	UTF8        bool   `json:"utf8"`  // text that isn't UTF-8 is refused
-	Limit       string `json:"limit"` // of a message from a client
+	SockJS      string `json:"sockjs"` // the transport of SockJS that is measured, below /sockjs
+	UTF8        bool   `json:"utf8"`   // text that isn't UTF-8 is refused
+	Limit       string `json:"limit"`  // of a message from a client
 	Compression string `json:"compression"`
 	Envelope    int    `json:"envelope"` // bytes of WebSocket payload that a delivery adds to the message
 	// Hello is what a client sends after the handshake, and Ready is in the answer
@@ -84,7 +85,8 @@ type server struct {
 func rows() []row {
 	all := []row{
 		tcp, epoll, gobwasHand, gobwasWsutil, gorillaBare, coderBare, gwsBare, gwsParallel,
-		melodyRow, centrifugeRow, natsRow, nodeRow(), rabbitmqRow(),
+		melodyRow, centrifugeRow, natsRow, nodeRow(),
+		sockJSRow("websocket"), sockJSRow("xhr-streaming"), sockJSRow("xhr-polling"), rabbitmqRow(),
 	}
 	for i := range all {
 		r := &all[i]

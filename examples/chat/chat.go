@@ -123,7 +123,7 @@ func (c *chat) call(_ context.Context, r handler.Request, in hello) (named, erro
 		name = fmt.Sprintf("%s (%d)", in.Name, i)
 	}
 	c.names[strings.ToLower(name)] = true
-	c.people[r.Session] = &person{session: r.Session, name: name, via: strings.TrimPrefix(r.Session.Path(), "/ws/")}
+	c.people[r.Session] = &person{session: r.Session, name: name, via: strings.TrimPrefix(strings.TrimPrefix(r.Session.Path(), "/ws"), "/")}
 	r.Session.SetUser(name)
 	return named{Type: "named", Name: name}, nil
 }

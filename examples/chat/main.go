@@ -3,7 +3,9 @@
 // formats differ, the handlers are the same, and all of them meet in one room.
 //
 // The page shows what passes through its WebSocket. page/client.js is the client for
-// envelopes of JSON from subprotocol/envelope, page/stomp.js one for STOMP.
+// envelopes of JSON from subprotocol/envelope, page/stomp.js one for STOMP, page/sockjs.js
+// one for SockJS, which also works where a proxy lets no WebSocket through: the page shows
+// what it found.
 package main
 
 import (
@@ -22,6 +24,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/weftws/weft/transport/sockjs"
 )
 
 //go:embed page
@@ -35,6 +39,7 @@ func main() {
 	log.SetFlags(0)
 	log.SetPrefix("chat: ")
 	addr := flag.String("addr", "127.0.0.1:8080", "loopback address to listen on, port 0 for any")
+	host := flag.String("host", "", "`name` by which pages know this server, if a proxy stands in front: it must pass Host on")
 	verbose := flag.Bool("v", false, "log every message, not only who comes and goes")
 	flag.Parse()
 	level := slog.LevelInfo
@@ -44,20 +49,20 @@ func main() {
 	l := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *addr, l, func(url string) { fmt.Println("Open", url, "in two tabs. Ctrl-C ends the chat.") }); err != nil {
+	if err := run(ctx, *addr, *host, l, func(url string) { fmt.Println("Open", url, "in two tabs. Ctrl-C ends the chat.") }); err != nil {
 		log.Fatal(err)
 	}
 }
 
 // run serves the chat until ctx is done and everyone was sent home. It calls ready
 // with the page's address as soon as a browser can open it.
-func run(ctx context.Context, addr string, l *slog.Logger, ready func(url string)) error {
+func run(ctx context.Context, addr, host string, l *slog.Logger, ready func(url string)) error {
 	ln, err := listen(addr)
 	if err != nil {
 		return err
 	}
 	stacks := newStacks(l)
-	srv := &http.Server{Handler: newSite(stacks), ReadHeaderTimeout: 10 * time.Second}
+	srv := &http.Server{Handler: newSite(stacks, host), ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(ln) }()
 	ready("http://" + ln.Addr().String() + "/")
@@ -68,7 +73,9 @@ func run(ctx context.Context, addr string, l *slog.Logger, ready func(url string
 	}
 	end, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	return errors.Join(err, srv.Shutdown(end), shutdown(end, stacks))
+	ended := make(chan error, 1)
+	go func() { ended <- shutdown(end, stacks) }() // a server waits for its requests, and some are SockJS's
+	return errors.Join(err, srv.Shutdown(end), <-ended)
 }
 
 // listen opens a loopback address; what stands in the way is one plain sentence.
@@ -90,34 +97,41 @@ func listen(addr string) (net.Listener, error) {
 	return ln, nil
 }
 
-// newSite is the page and the endpoints that it connects to.
-func newSite(stacks []stack) http.Handler {
+// newSite is the page and the endpoints that it connects to, under that name too.
+func newSite(stacks []stack, name string) http.Handler {
 	root, err := fs.Sub(files, "page")
 	if err != nil {
 		panic(err) // the folder is embedded
 	}
 	mux := http.NewServeMux()
-	for _, s := range stacks {
-		mux.Handle("/ws/"+s.Name, s.endpoint)
-	}
 	mux.Handle("/stacks.json", strict(list(stacks)))
 	mux.Handle("/", strict(http.FileServerFS(root)))
-	return local(mux)
+	front := http.Handler(mux)
+	for _, s := range stacks {
+		if s.Socket == "sockjs" {
+			front = sockjs.Mount(s.Path, s.endpoint, front)
+		} else {
+			mux.Handle(s.Path, s.endpoint)
+		}
+	}
+	return local(name, front)
 }
 
-// local refuses requests that name another host. A page elsewhere whose name was
-// made to resolve to this machine would pass as this server's own origin.
-func local(next http.Handler) http.Handler {
+// local refuses requests that name another host than this machine or, if it is not "", the
+// one of that name. A page elsewhere whose name was made to resolve to this machine would
+// pass as this server's own origin.
+func local(name string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
 		if h, _, err := net.SplitHostPort(host); err == nil {
 			host = h
 		}
-		if ip := net.ParseIP(strings.Trim(host, "[]")); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			http.Error(w, "This chat answers to localhost only.", http.StatusMisdirectedRequest)
+		ip := net.ParseIP(strings.Trim(host, "[]"))
+		if host == "localhost" || ip != nil && ip.IsLoopback() || name != "" && strings.EqualFold(host, name) {
+			next.ServeHTTP(w, r)
 			return
 		}
-		next.ServeHTTP(w, r)
+		http.Error(w, "This chat answers to localhost only, and to the name that -host gives it.", http.StatusMisdirectedRequest)
 	})
 }
 

@@ -45,16 +45,17 @@ func TestListenRefuses(t *testing.T) {
 // The page may load its own files and nothing else, and they are all there.
 func TestPage(t *testing.T) {
 	t.Parallel()
-	srv := httptest.NewServer(newSite(newStacks(slog.New(slog.DiscardHandler))))
+	srv := httptest.NewServer(newSite(newStacks(slog.New(slog.DiscardHandler)), ""))
 	t.Cleanup(srv.Close)
 	want := map[string]struct{ kind, text string }{
 		"/":            {"text/html", `<script src="chat.js" type="module">`},
-		"/chat.js":     {"text/javascript", `import "./tap.js"`},
+		"/chat.js":     {"text/javascript", `from "./tap.js"`},
 		"/client.js":   {"text/javascript", `"v1.json.weft"`},
 		"/msgpack.js":  {"text/javascript", `"v1.msgpack.weft"`},
 		"/stomp.js":    {"text/javascript", `"v12.stomp"`},
 		"/lines.js":    {"text/javascript", "new WebSocket(url)"},
-		"/tap.js":      {"text/javascript", "extends WebSocket"},
+		"/sockjs.js":   {"text/javascript", `"xhr-streaming"`},
+		"/tap.js":      {"text/javascript", "extends Socket"},
 		"/show.js":     {"text/javascript", "textContent"},
 		"/chat.css":    {"text/css", ":focus-visible"},
 		"/icon.svg":    {"image/svg+xml", "<svg"},
@@ -67,8 +68,8 @@ func TestPage(t *testing.T) {
 			require.Contains(t, want, "/"+e.Name())
 		}
 	}
-	// client.js shows an address of its reader's in a comment.
-	own := strings.NewReplacer("http://www.w3.org/2000/svg", "", "wss://example.com/ws", "")
+	// The clients show an address of their reader's in a comment.
+	own := strings.NewReplacer("http://www.w3.org/2000/svg", "", "wss://example.com/ws", "", "https://example.com/sockjs", "")
 	for path, want := range want {
 		res, err := srv.Client().Get(srv.URL + path)
 		require.NoError(t, err)
@@ -105,8 +106,36 @@ func TestOnlyLocalHosts(t *testing.T) {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Host = host
 		w := httptest.NewRecorder()
-		newSite(nil).ServeHTTP(w, r)
+		newSite(nil, "").ServeHTTP(w, r)
 		require.Equal(t, want, w.Code, host)
+	}
+}
+
+// Behind a proxy the chat has one name more, also for SockJS, where pages of others are
+// refused as they are everywhere.
+func TestHostOfProxy(t *testing.T) {
+	t.Parallel()
+	site := newSite(newStacks(slog.New(slog.DiscardHandler)), "chat.example")
+	for _, path := range []string{"/", "/sockjs/json/info"} {
+		for host, want := range map[string]int{
+			"chat.example": 200, "CHAT.example:8443": 200, "127.0.0.1": 200, "evil.example": 421, "evil.chat.example": 421,
+		} {
+			r := httptest.NewRequest(http.MethodGet, path, nil)
+			r.Host = host
+			w := httptest.NewRecorder()
+			site.ServeHTTP(w, r)
+			require.Equal(t, want, w.Code, host+path)
+		}
+	}
+	for origin, want := range map[string]int{
+		"https://chat.example": 204, "https://evil.example": 403, "https://evil.chat.example": 403, "null": 403,
+	} {
+		r := httptest.NewRequest(http.MethodOptions, "/sockjs/json/info", nil)
+		r.Host = "chat.example"
+		r.Header.Set("Origin", origin)
+		w := httptest.NewRecorder()
+		site.ServeHTTP(w, r)
+		require.Equal(t, want, w.Code, origin)
 	}
 }
 
@@ -118,17 +147,23 @@ func TestRun(t *testing.T) {
 	defer interrupt()
 	urls, ended := make(chan string, 1), make(chan error, 1)
 	l := slog.New(slog.DiscardHandler)
-	go func() { ended <- run(ctx, "127.0.0.1:0", l, func(url string) { urls <- url }) }()
+	go func() { ended <- run(ctx, "127.0.0.1:0", "", l, func(url string) { urls <- url }) }()
 	url := <-urls
 	require.Regexp(t, `^http://127\.0\.0\.1:\d+/$`, url)
-	url = strings.Replace(url, "http", "ws", 1) + "ws/"
+	url = strings.TrimSuffix(strings.Replace(url, "http", "ws", 1), "/")
+	address := func(s stack) string {
+		if s.Socket == "sockjs" {
+			return url + s.Path + "/websocket" // without SockJS's frames
+		}
+		return url + s.Path
+	}
 
 	var pages []*page
 	stacks := newStacks(l)
 	for _, s := range stacks {
 		i := slices.IndexFunc(forms, func(f form) bool { return f.name == s.Client })
 		p := newPage(t, forms[i])
-		p.open(gobwas.New(nil), url+s.Name)
+		p.open(gobwas.New(nil), address(s))
 		require.Equal(t, s.Name, p.enter("Page", "lobby").People[len(pages)].Via)
 		pages = append(pages, p)
 	}
@@ -146,7 +181,7 @@ func TestRun(t *testing.T) {
 
 	for _, s := range stacks {
 		// Another site's page is refused, in words.
-		_, err := gobwas.New(nil).Dial(t.Context(), url+s.Name,
+		_, err := gobwas.New(nil).Dial(t.Context(), address(s),
 			&transport.DialConfig{Header: http.Header{"Origin": {"http://elsewhere.example"}}},
 			func(transport.Conn) transport.Receiver { return pages[0] })
 		refusal, ok := errors.AsType[*transport.Refusal](err)

@@ -16,11 +16,14 @@ import (
 	"github.com/weftws/weft/transport"
 	"github.com/weftws/weft/transport/gobwas"
 	"github.com/weftws/weft/transport/gorilla"
+	"github.com/weftws/weft/transport/sockjs"
 )
 
 // stack is one way to the chat. The page offers all that there are.
 type stack struct {
-	Name     string `json:"name"`   // its path is "/ws/" and this
+	Name     string `json:"name"`
+	Path     string `json:"path"`
+	Socket   string `json:"socket"` // what the page connects with, "websocket" or "sockjs"
 	Client   string `json:"client"` // what the page speaks there
 	Title    string `json:"title"`
 	endpoint *handler.Endpoint
@@ -39,18 +42,30 @@ func newStacks(l *slog.Logger) []stack {
 
 	overGobwas := gobwas.New(&gobwas.Options{MaxMessageSize: maxMessage})
 	overGorilla := gorilla.New(&gorilla.Options{MaxMessageSize: maxMessage})
+	sockJSOptions := &sockjs.Options{MaxMessageSize: maxMessage, MaxSessions: maxSessions}
+	// On their WebSockets messages are quoted.
+	sockJSOverGobwas := sockjs.New(gobwas.New(&gobwas.Options{MaxMessageSize: 2 * maxMessage}), sockJSOptions)
+	sockJSOverGorilla := sockjs.New(gorilla.New(&gorilla.Options{MaxMessageSize: 2 * maxMessage}), sockJSOptions)
 
 	to := func(t transport.Transport, opts ...handler.Option) *handler.Endpoint {
 		return handler.NewEndpoint(t, mux, append(opts, handler.WithMaxSessions(maxSessions), handler.WithMaxFrame(maxMessage))...)
 	}
+	ws := func(name, client, title string, e *handler.Endpoint) stack {
+		return stack{name, "/ws/" + name, "websocket", client, title, e}
+	}
+	fallback := func(name, client, title string, e *handler.Endpoint) stack {
+		return stack{name, "/" + name, "sockjs", client, title, e}
+	}
 	return []stack{
-		{"gobwas/json", "json", "gobwas, JSON envelope", to(overGobwas, inJSON, handler.WithCodecs(jsonCodec))},
-		{"gorilla/msgpack", "msgpack", "gorilla, msgpack envelope", to(overGorilla, inMsgpack, handler.WithCodecs(msgpackCodec))},
-		{"gobwas/raw", "raw", "gobwas, lines of text", to(overGobwas, inLines, handler.WithCodecs(jsonCodec), handler.WithMiddleware(lines))},
-		{"gorilla/json", "json", "gorilla, JSON envelope", to(overGorilla, inJSON, handler.WithCodecs(jsonCodec))},
-		{"gobwas/msgpack", "msgpack", "gobwas, msgpack envelope", to(overGobwas, inMsgpack, handler.WithCodecs(msgpackCodec))},
-		{"gobwas/stomp", "stomp", "gobwas, STOMP", to(overGobwas, inSTOMP, handler.WithCodecs(jsonCodec))},
-		{"gorilla/stomp", "stomp", "gorilla, STOMP", to(overGorilla, inSTOMP, handler.WithCodecs(jsonCodec))},
+		ws("gobwas/json", "json", "gobwas, JSON envelope", to(overGobwas, inJSON, handler.WithCodecs(jsonCodec))),
+		ws("gorilla/msgpack", "msgpack", "gorilla, msgpack envelope", to(overGorilla, inMsgpack, handler.WithCodecs(msgpackCodec))),
+		ws("gobwas/raw", "raw", "gobwas, lines of text", to(overGobwas, inLines, handler.WithCodecs(jsonCodec), handler.WithMiddleware(lines))),
+		ws("gorilla/json", "json", "gorilla, JSON envelope", to(overGorilla, inJSON, handler.WithCodecs(jsonCodec))),
+		ws("gobwas/msgpack", "msgpack", "gobwas, msgpack envelope", to(overGobwas, inMsgpack, handler.WithCodecs(msgpackCodec))),
+		ws("gobwas/stomp", "stomp", "gobwas, STOMP", to(overGobwas, inSTOMP, handler.WithCodecs(jsonCodec))),
+		ws("gorilla/stomp", "stomp", "gorilla, STOMP", to(overGorilla, inSTOMP, handler.WithCodecs(jsonCodec))),
+		fallback("sockjs/json", "json", "SockJS, JSON envelope", to(sockJSOverGobwas, inJSON, handler.WithCodecs(jsonCodec))),
+		fallback("sockjs/stomp", "stomp", "SockJS, STOMP", to(sockJSOverGorilla, inSTOMP, handler.WithCodecs(jsonCodec))),
 	}
 }
 

@@ -6,27 +6,16 @@
 // On the line "restart" the Go test ends the server, starts it again on the same
 // port, and answers with a line of its own.
 
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import readline from "node:readline";
-import { chromium } from "playwright-core";
+import { launch } from "./browser.mjs";
 import { assert, next, run } from "./report.mjs";
 
 const [url, artifacts] = process.argv.slice(2);
-const profile = await mkdtemp(path.join(tmpdir(), "weft-chat-"));
 const answers = readline.createInterface({ input: process.stdin });
 const phone = { width: 360, height: 740 };
 
-const browser = await chromium.launchPersistentContext(profile, {
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  headless: true,
-  viewport: { width: 1280, height: 760 },
-  args: [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-  ],
-});
+const { browser, close } = await launch({ viewport: { width: 1280, height: 760 } });
 browser.setDefaultTimeout(10000);
 
 const complaints = []; // what the pages wrote to their consoles
@@ -114,7 +103,7 @@ try {
       await ann.bringToFront();
       await ann.getByRole("heading", { name: "Join a room" }).waitFor();
       await ann.getByRole("group", { name: "Endpoint" }).waitFor();
-      assert.equal(await ann.getByRole("radio").count(), 7);
+      assert.equal(await ann.getByRole("radio").count(), 9);
       assert.equal(await ann.evaluate(() => document.activeElement.id), "name");
       await labelled(ann);
       await shot(ann, "chat-join.png");
@@ -257,6 +246,22 @@ try {
       await other.close();
       await sees(ann, "Ann (2) left.");
     },
+    "over SockJS, where WebSocket gets through": async () => {
+      for (const [downs, name, person] of [[7, "sockjs/json", "Kim"], [8, "sockjs/stomp", "Lee"]]) {
+        const other = await tab();
+        await join(other, person, downs);
+        assert.equal(await other.locator("#endpoint").textContent(), name);
+        assert.equal(await other.locator("#transport").textContent(), "websocket");
+        await ann.getByRole("complementary").getByText(name).waitFor();
+        await say(other, `Hello by ${name}: "\u{1f9f5}"`);
+        await sees(ann, `Hello by ${name}: "\u{1f9f5}"`);
+        await sees(other, `Hello by ${name}: "\u{1f9f5}"`);
+        await open(other);
+        await frame(other, `open /${name}, websocket`).waitFor();
+        await other.close();
+        await sees(ann, `${person} left.`);
+      }
+    },
     "another room is another room": async () => {
       const other = await tab();
       await other.getByRole("combobox", { name: "Room" }).fill("loom");
@@ -336,7 +341,8 @@ try {
     },
     "the list of frames is bounded": async () => {
       await ann.evaluate(async () => {
-        const ws = new WebSocket(`ws://${location.host}/ws/gobwas/raw`);
+        const { tap } = await import("/tap.js");
+        const ws = new (tap(WebSocket, () => {}))(`ws://${location.host}/ws/gobwas/raw`);
         await new Promise((resolve) => { ws.onopen = resolve; });
         for (let i = 0; i < 200; i++) ws.send("x".repeat(100));
       });
@@ -346,6 +352,5 @@ try {
   });
 } finally {
   answers.close();
-  await browser.close();
-  await rm(profile, { recursive: true, force: true, maxRetries: 5 });
+  await close();
 }

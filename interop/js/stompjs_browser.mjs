@@ -2,22 +2,11 @@
 //
 //	node stompjs_browser.mjs http://127.0.0.1:8080/stomp.html?stomp
 
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import path from "node:path";
-import { chromium } from "playwright-core";
+import { launch } from "./browser.mjs";
 import { assert, run } from "./report.mjs";
 
 const url = process.argv[2];
-const profile = await mkdtemp(path.join(tmpdir(), "weft-stomp-"));
-const browser = await chromium.launchPersistentContext(profile, {
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  headless: true,
-  args: [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-  ],
-});
+const { browser, close } = await launch();
 browser.setDefaultTimeout(15000);
 
 const complaints = [];
@@ -245,5 +234,4 @@ await run({
   "nothing was written to the console": async () => assert.deepEqual(complaints, []),
 });
 
-await browser.close();
-await rm(profile, { recursive: true, force: true });
+await close();

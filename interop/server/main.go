@@ -42,7 +42,8 @@
 //
 // With -compress both engines accept permessage-deflate, for messages of any size,
 // and with -takeover gobwas refers to earlier messages. With -static pages of a
-// folder are served from everywhere else.
+// folder are served from everywhere else. With -cert and -key all of it is over TLS, with
+// HTTP/1.1 or HTTP/2.
 package main
 
 import (
@@ -73,6 +74,7 @@ const maxMessage = 16 << 20
 // flags are what the command line says.
 type flags struct {
 	addr, static       string
+	cert, key          string
 	stompTCP           string
 	compress, takeover bool
 	sockJSURL          string
@@ -86,6 +88,8 @@ func main() {
 	var f flags
 	flag.StringVar(&f.addr, "addr", "127.0.0.1:9001", "loopback address to listen on, port 0 for any")
 	flag.StringVar(&f.static, "static", "", "folder to serve pages from, from the origin of the endpoints")
+	flag.StringVar(&f.cert, "cert", "", "`file` with a certificate for TLS, none by default")
+	flag.StringVar(&f.key, "key", "", "`file` with its key")
 	flag.StringVar(&f.stompTCP, "stomp-tcp", "", "loopback `address` to listen on for STOMP over TCP, none by default")
 	flag.BoolVar(&f.compress, "compress", false, "accept permessage-deflate")
 	flag.BoolVar(&f.takeover, "takeover", false, "with -compress: let gobwas take contexts over")
@@ -117,6 +121,9 @@ func run(ctx context.Context, f flags) error {
 	}
 	if f.takeover && !f.compress {
 		return errors.New("-takeover is nothing without -compress")
+	}
+	if (f.cert == "") != (f.key == "") {
+		return errors.New("-cert and -key need each other")
 	}
 	mux := http.NewServeMux()
 	if f.static != "" {
@@ -153,7 +160,13 @@ func run(ctx context.Context, f flags) error {
 	}
 	srv := &http.Server{Handler: front, ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 2)
-	go func() { failed <- srv.Serve(ln) }()
+	go func() {
+		if f.cert != "" {
+			failed <- srv.ServeTLS(ln, f.cert, f.key)
+		} else {
+			failed <- srv.Serve(ln)
+		}
+	}()
 	fmt.Println("listening on", ln.Addr())
 	if f.stompTCP != "" {
 		s := newSTOMP(tcp.New(nil), b)

@@ -7,8 +7,9 @@
 //   const time = await c.request("/app/time");
 //   c.close();
 //
-// onmessage takes what belongs to no subscription, errors too.
-export function connect(url, { header = [], every = 10000, onmessage = () => {}, onclose = () => {} } = {}) {
+// onmessage takes what belongs to no subscription, errors too. WebSocket is what connects,
+// of a browser or with the same interface, such as a client of SockJS.
+export function connect(url, { header = [], every = 10000, onmessage = () => {}, onclose = () => {}, WebSocket = globalThis.WebSocket } = {}) {
   let socket = new WebSocket(url, "v1.json.weft"), asked = new Map(), handlers = new Map(), next = 0, heard = 0, timer;
   const put = (m) => socket.send(JSON.stringify(m)), bytes = (b) => b && Uint8Array.from(atob(b), (c) => c.charCodeAt(0));
   const ask = (m) => new Promise((resolve, reject) => { asked.set(m.receipt = `${++next}`, { resolve, reject }); put(m); });

@@ -115,6 +115,7 @@ func (l *leg) start() error {
 	if l.kind.poll {
 		return nil
 	}
+	h.Set("X-Accel-Buffering", "no") // nginx passes each frame on as it comes
 	l.begun = true
 	return l.out([]byte(l.kind.prelude(l.callback)), false)
 }

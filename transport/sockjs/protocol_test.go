@@ -286,6 +286,7 @@ var protocolRows = []protocolRow{
 		contentType(s, a, "application/javascript;charset=UTF-8")
 		corsFor(s, a, "test")
 		notStored(s, a)
+		require.Equal(s.t, "no", r.header.Get("X-Accel-Buffering"))
 		require.Equal(s.t, strings.Repeat("h", 2048)+"\n", r.chunk())
 		require.Equal(s.t, "o\n", r.chunk())
 		s.gives(s.post(p+"/xhr_send", `["x"]`), 204, "")

@@ -68,6 +68,28 @@
 // with status 1006. Nothing is sent twice: whoever needs to know what has arrived
 // asks for receipts.
 //
+// # Proxies
+//
+// A proxy must pass on the Host that the page was asked for, with its port: else every page
+// is of another origin. It must wait for longer than HeartbeatInterval, and end the request of a
+// client that has gone. Where it does not upgrade, or holds responses back, the client falls back, at
+// once or after a time-out. Streams ask nginx not to hold them back; its location, of which the
+// last three lines are for WebSocket, is
+//
+//	proxy_pass http://127.0.0.1:8080;
+//	proxy_set_header Host $http_host;
+//	proxy_read_timeout 60s;
+//	proxy_http_version 1.1;
+//	proxy_set_header Upgrade $http_upgrade;
+//	proxy_set_header Connection $connection_upgrade; # map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
+//
+// and haproxy, which upgrades by itself, has
+//
+//	timeout client 60s
+//	timeout server 60s
+//	timeout tunnel 1h
+//	option abortonclose
+//
 // # Security
 //
 // Each request's origin is checked before an answer is made, by the acceptor if it is a
@@ -148,8 +170,8 @@ type Options struct {
 	// long its close frame is repeated after its end. The default is 5 s.
 	DisconnectDelay time.Duration
 
-	// CloseTimeout is how long Close waits for a request that takes the close frame. The
-	// default is 5 s.
+	// CloseTimeout is how long Close waits for a request, or for room in a WebSocket, that
+	// takes the close frame. The default is 5 s.
 	CloseTimeout time.Duration
 
 	// HandshakeTimeout bounds the acceptor. The default is 10 s.

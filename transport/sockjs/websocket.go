@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/weftws/weft/transport"
 	"github.com/weftws/weft/transport/internal/upgrade"
@@ -34,13 +36,15 @@ var (
 // framed is a session on a WebSocket: the Conn that the application has, and the Receiver
 // of the WebSocket.
 type framed struct {
-	inner   transport.Conn
-	framing *framing
-	limit   int // of a message that comes, in bytes
-	buffers *buffers
-	in      inbox
-	ended   func()     // called once, at the end; may be nil
-	opened  chan error // the client's: has what became of the open frame; it has room for one
+	inner    transport.Conn
+	framing  *framing
+	limit    int // of a message that comes, in bytes
+	buffers  *buffers
+	patience time.Duration           // how long a close frame waits for room
+	leaving  atomic.Pointer[leaving] // once it does
+	in       inbox
+	ended    func()     // called once, at the end; may be nil
+	opened   chan error // the client's: has what became of the open frame; it has room for one
 
 	mu      sync.Mutex // held to write, so that a close frame comes last
 	greeted bool       // opened was filled
@@ -115,8 +119,8 @@ func (f *framed) writeArray(batch []transport.Message) (int, error) {
 	return n, errors.Join(bad, err)
 }
 
-// Close sends a close frame if there is room for it, and closes the WebSocket with the
-// same code.
+// Close sends a close frame, as soon as there is room for it, and closes the WebSocket with
+// the same code, after the patience for that at the latest.
 func (f *framed) Close(code transport.StatusCode, reason string) error {
 	if err := transport.CheckClose(code, reason); err != nil {
 		return err
@@ -133,11 +137,47 @@ func (f *framed) end(code transport.StatusCode, reason string, cause *transport.
 	f.closing = true
 	f.cause = cause
 	f.in.discard()
+	late := false
 	if f.framing.byes && (cause == nil || !errors.Is(cause, errBroken)) {
-		_, _ = f.send(transport.Message{Type: transport.MessageText, Data: appendClose(nil, code, reason)})
+		bye := transport.Message{Type: transport.MessageText, Data: appendClose(nil, code, reason)}
+		ok, err := f.send(bye)
+		if late = !ok && err == nil; late {
+			l := &leaving{room: make(chan struct{}, 1), over: make(chan struct{})}
+			l.room <- struct{}{} // it may have come already
+			f.leaving.Store(l)
+			go f.leave(l, bye, code, reason)
+		}
 	}
 	f.mu.Unlock()
+	if late {
+		return nil
+	}
 	return f.inner.Close(code, reason)
+}
+
+// leaving is what the goroutine of a close frame that did not fit waits for.
+type leaving struct {
+	room chan struct{} // has room for one
+	over chan struct{}
+}
+
+func (f *framed) leave(l *leaving, bye transport.Message, code transport.StatusCode, reason string) {
+	enough := time.NewTimer(f.patience)
+	defer enough.Stop()
+	for waits := true; waits; {
+		select {
+		case <-l.room:
+			f.mu.Lock()
+			ok, err := f.send(bye)
+			f.mu.Unlock()
+			waits = !ok && err == nil
+		case <-enough.C:
+			waits = false
+		case <-l.over:
+			return
+		}
+	}
+	_ = f.inner.Close(code, reason)
 }
 
 // Yield is that of the contract.
@@ -224,12 +264,24 @@ func (f *framed) note(got frame) error {
 }
 
 // Writable passes on that there is room.
-func (f *framed) Writable() { f.in.notify(1) }
+func (f *framed) Writable() {
+	if l := f.leaving.Load(); l != nil {
+		select {
+		case l.room <- struct{}{}:
+		default:
+		}
+		return
+	}
+	f.in.notify(1)
+}
 
 // Closed ends the session, with what this protocol knows of the reason.
 func (f *framed) Closed(err error) {
 	f.mu.Lock()
 	f.closing = true
+	if l := f.leaving.Load(); l != nil {
+		close(l.over)
+	}
 	switch {
 	case f.cause != nil:
 		err = f.cause
@@ -251,7 +303,7 @@ func (f *framed) Closed(err error) {
 // its own, whatever id the path has.
 func (t *Transport) webSocket(w http.ResponseWriter, q *request) {
 	t.upgrade(w, q, legWebSocket, func(c transport.Conn, a transport.Admission, ended func()) transport.Receiver {
-		f := &framed{inner: c, framing: &serverFraming, limit: t.opts.MaxMessageSize, buffers: &t.buffers, ended: ended}
+		f := &framed{inner: c, framing: &serverFraming, limit: t.opts.MaxMessageSize, patience: t.opts.CloseTimeout, buffers: &t.buffers, ended: ended}
 		_, _ = f.send(transport.Message{Type: transport.MessageText, Data: []byte(frameOpen)})
 		f.in.open(a.Open(f))
 		return f

@@ -55,12 +55,13 @@ type scenario struct {
 	what    string
 	how     string // what the reader must know
 	full    bool   // not in the default run
+	sockJS  bool   // for the rows of SockJS, which take part in nothing else
 	columns []string
 	plans   func(b *bench) []*plan
 }
 
 func scenarios() []*scenario {
-	return []*scenario{echoScenario, idleScenario, fanoutScenario, handshakeScenario, queueScenario, openScenario, mixedScenario, soakScenario}
+	return []*scenario{echoScenario, idleScenario, fanoutScenario, handshakeScenario, queueScenario, openScenario, mixedScenario, sockJSScenario, soakScenario}
 }
 
 func scenarioNames(all bool) (names []string) {
@@ -132,7 +133,9 @@ func measureAll(ctx context.Context, o *options, out, errOut io.Writer) (*Result
 		if s.full && !o.full && o.scenarios == "" {
 			continue
 		}
-		for _, p := range s.plans(b) {
+		part := *b
+		part.rows = slices.DeleteFunc(slices.Clone(rows), func(r *row) bool { return (r.SockJS != "") != s.sockJS })
+		for _, p := range s.plans(&part) {
 			p.scenario = s
 			if p.rounds == 0 {
 				p.rounds = b.rounds

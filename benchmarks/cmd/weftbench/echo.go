@@ -85,7 +85,7 @@ func (cs conns) readyToEcho(ctx context.Context, size int) error {
 	frames := map[string][]byte{} // shared by all connections of a form
 	for _, c := range cs {
 		if frames[c.form.subprotocol] == nil {
-			frames[c.form.subprotocol] = maskedFrame(c.form.request(text))
+			frames[c.form.subprotocol] = c.encode(c.form.request(text))
 		}
 		c.frame = frames[c.form.subprotocol]
 	}

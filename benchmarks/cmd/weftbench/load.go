@@ -34,11 +34,15 @@ type conn struct {
 type conns []*conn
 
 // handshake is the same bytes for every connection.
-func handshake(addr, subprotocol string) []byte {
+func handshake(r *row, addr, subprotocol string) []byte {
+	path := "/ws"
+	if r.SockJS != "" {
+		path = "/sockjs/000/0/websocket" // each is a session of its own
+	}
 	if subprotocol != "" {
 		subprotocol = "Sec-WebSocket-Protocol: " + subprotocol + "\r\n"
 	}
-	return []byte("GET /ws HTTP/1.1\r\nHost: " + addr + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+	return []byte("GET " + path + " HTTP/1.1\r\nHost: " + addr + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n" + subprotocol + "\r\n")
 }
 
@@ -52,7 +56,7 @@ func dial(ctx context.Context, r *row, addr string, f form, secure bool) (*conn,
 	}
 	c := &conn{Conn: nc, form: f, in: counter{marker: r.Marker[0]}}
 	if err := c.open(r, addr, secure); err != nil {
-		nc.Close()
+		c.Close()
 		return nil, err
 	}
 	return c, nil
@@ -65,10 +69,14 @@ func (c *conn) open(r *row, addr string, secure bool) error {
 	if secure {
 		c.Conn = tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}) //nolint:gosec // a server of our own, on loopback
 	}
-	if !r.webSocket() {
+	c.in.keep = c.form.ready != "" // which may come at once
+	switch r.Framing {
+	case "tcp":
 		return nil
+	case "http":
+		return c.openRequests(r, addr)
 	}
-	if _, err := c.Write(handshake(addr, c.form.subprotocol)); err != nil {
+	if _, err := c.Write(handshake(r, addr, c.form.subprotocol)); err != nil {
 		return err
 	}
 	var answer []byte
@@ -119,6 +127,14 @@ func connect(ctx context.Context, s *server, n int, id func(i int) string) (conn
 	return cs, nil
 }
 
+// encode is m as it is written to c.
+func (c *conn) encode(m message) []byte {
+	if c.in.lines {
+		return m.Data
+	}
+	return maskedFrame(m)
+}
+
 // subscribe sends the hello, and reads until it is answered.
 func (c *conn) subscribe(id string) error {
 	for _, m := range c.form.hello(id) {
@@ -129,7 +145,6 @@ func (c *conn) subscribe(id string) error {
 	if c.form.ready == "" {
 		return nil
 	}
-	c.in.keep = true
 	buf := make([]byte, 4096)
 	for !bytes.Contains(c.in.last, []byte(c.form.ready)) {
 		n, err := c.Read(buf)
@@ -243,12 +258,17 @@ type counter struct {
 	frames int
 	marks  int
 	bytes  int64
+	lines  bool // the stream is SockJS's lines
 	last   []byte
 	keep   bool // the payload of the last frame, for those who check it
 }
 
 func (c *counter) feed(p []byte) {
 	c.bytes += int64(len(p))
+	if c.lines {
+		c.feedLines(p)
+		return
+	}
 	for len(p) > 0 {
 		if c.left == 0 {
 			need := c.headSize()
@@ -276,6 +296,29 @@ func (c *counter) feed(p []byte) {
 		p = p[n:]
 		if c.left -= n; c.left == 0 {
 			c.end()
+		}
+	}
+}
+
+// feedLines counts lines that are no heartbeats and no padding, which begin alike.
+func (c *counter) feedLines(p []byte) {
+	for len(p) > 0 {
+		line, rest, whole := bytes.Cut(p, []byte("\n"))
+		if c.have == 0 && len(line) > 0 {
+			c.have, c.head[0] = 1, line[0]
+			c.last = c.last[:0]
+		}
+		if c.have > 0 && c.head[0] != 'h' {
+			c.marks += bytes.Count(line, []byte{c.marker})
+			if c.keep {
+				c.last = append(c.last, line...)
+			}
+			if whole {
+				c.frames++
+			}
+		}
+		if p = rest; whole {
+			c.have = 0
 		}
 	}
 }

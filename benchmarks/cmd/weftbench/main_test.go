@@ -83,7 +83,7 @@ func runArgs(ctx context.Context, args ...string) (out string, err error) {
 func TestRun(t *testing.T) { // not parallel: it pins the process
 	dir := t.TempDir()
 	file := func(name string) string { return filepath.Join(dir, name) }
-	out, err := runArgs(t.Context(), "-quick", "-full", "-peers", "none", "-rounds", "1", "-rows", "gobwas-bare/[rjms]*,gorilla/raw", "-base", "gorilla/raw",
+	out, err := runArgs(t.Context(), "-quick", "-full", "-peers", "none", "-rounds", "1", "-rows", "gobwas-bare/[rjms]*,gorilla/raw,sockjs/*", "-base", "gorilla/raw",
 		"-json", file("a.json"), "-md", file("a.md"), "-html", file("a.html"), "-benchstat", file("a.txt"))
 	require.NoError(t, err, out)
 

@@ -27,8 +27,9 @@ type row struct {
 	Version     string     `json:"version"`
 	Kind        string     `json:"kind"` // echo; pubsub: no echo; broker: fan-out and queues alone
 	URL         string     `json:"url,omitempty"`
-	Framing     string     `json:"framing"` // tcp: no handshake
+	Framing     string     `json:"framing"` // tcp: no handshake; http: SockJS without a WebSocket
 	Subprotocol string     `json:"subprotocol,omitempty"`
+	SockJS      string     `json:"sockjs,omitempty"` // the transport of SockJS, which is below /sockjs
 	UTF8        bool       `json:"utf8"`
 	Limit       string     `json:"limit"`
 	Compression string     `json:"compression"`
@@ -80,6 +81,9 @@ func (r *row) formOf(i int) form {
 	if len(r.forms) > 0 {
 		return r.forms[i%len(r.forms)]
 	}
+	if r.SockJS != "" {
+		return sockJSForm
+	}
 	return form{
 		subprotocol: r.Subprotocol,
 		hello:       func(string) []message { return r.Hello },
@@ -123,6 +127,16 @@ func weftRows() []*row {
 	add("gobwas-bare", "stomp", "STOMP 1.2, and the broker for its topics and queues", stomp)
 	rows[len(rows)-1].Queue = &queueForm{Connect: stomp.hello("")[0].Data, Destination: "/queue/bench"}
 	add("gobwas-bare", "mixed", "a quarter of the connections each: raw, JSON, msgpack, STOMP", plain, json, msgpack, stomp)
+	for _, transport := range []string{"websocket", "xhr-streaming", "xhr-polling"} {
+		add("sockjs", transport, "SockJS over gobwas, under net/http", sockJSForm)
+		r := rows[len(rows)-1]
+		r.SockJS, r.TLS = transport, false
+		r.Envelope = len(`a["\"\""]`) - 2 // the quotes of the publication are its own
+		if transport != "websocket" {
+			r.Framing = "http"
+			r.Envelope++ // a line end
+		}
+	}
 	return rows
 }
 

@@ -37,6 +37,7 @@ import (
 	"github.com/weftws/weft/transport"
 	"github.com/weftws/weft/transport/gobwas"
 	"github.com/weftws/weft/transport/gorilla"
+	"github.com/weftws/weft/transport/sockjs"
 )
 
 // topic is what clients subscribe to where there are subscriptions.
@@ -141,7 +142,11 @@ func newWeftServer(engine string, secure bool) (*weftServer, error) {
 		}
 		mux := http.NewServeMux()
 		mux.Handle("/ws", s.endpoint)
-		h := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
+		front := http.Handler(mux)
+		if engine == "sockjs" {
+			front = sockjs.Mount("/sockjs", s.endpoint, nil)
+		}
+		h := &http.Server{Handler: front, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
 		return h.Serve(ln)
 	}
 	var engineOf transport.Transport
@@ -153,11 +158,16 @@ func newWeftServer(engine string, secure bool) (*weftServer, error) {
 		engineOf, s.serve = gobwas.New(nil), underHTTP
 	case "gorilla":
 		engineOf, s.serve = gorilla.New(nil), underHTTP
+	case "sockjs":
+		engineOf, s.serve = sockjs.New(gobwas.New(nil), nil), underHTTP
 	default:
 		return nil, fmt.Errorf("no engine %q", engine)
 	}
-	s.endpoint = handler.NewEndpoint(engineOf, handler.HandlerFunc(s.handle),
-		handler.WithSubProtocols(raw.New(nil), envelope.NewJSON(nil), envelope.NewMsgpack(nil), stomp.New(nil)))
+	protocols := []subprotocol.SubProtocol{raw.New(nil), envelope.NewJSON(nil), envelope.NewMsgpack(nil), stomp.New(nil)}
+	if engine == "sockjs" {
+		protocols = protocols[:1] // of which the client cannot choose
+	}
+	s.endpoint = handler.NewEndpoint(engineOf, handler.HandlerFunc(s.handle), handler.WithSubProtocols(protocols...))
 	return s, nil
 }
 

@@ -1,14 +1,17 @@
 // The server holds the limits; those on this page only spare a person the refusal.
 
-import "./tap.js"; // before any client opens a WebSocket
 import * as json from "./client.js";
 import * as lines from "./lines.js";
 import * as msgpack from "./msgpack.js";
 import { element, follow } from "./show.js";
+import { SockJS } from "./sockjs.js";
 import * as stomp from "./stomp.js";
+import { tap } from "./tap.js";
 
-const clients = { json, msgpack, raw: lines, stomp };
 const byID = (id) => document.getElementById(id);
+const clients = { json, msgpack, raw: lines, stomp };
+const opened = (transport) => { byID("transport").textContent = transport; };
+const sockets = { websocket: tap(WebSocket, opened), sockjs: tap(SockJS, opened) };
 const maxLines = 300; // lines kept on the page
 const maxTimes = 20; // round trips in the graph
 const firstDelay = 500; // milliseconds before the first try to connect again
@@ -115,10 +118,12 @@ async function connect() {
   const mine = ++attempt;
   const current = () => mine === attempt;
   status("wait", "connecting…");
-  const scheme = location.protocol === "https:" ? "wss" : "ws";
+  const { client, socket, path } = chosen.stack;
+  const origin = socket === "websocket" ? location.origin.replace("http", "ws") : location.origin;
   let c;
   try {
-    c = await clients[chosen.stack.client].connect(`${scheme}://${location.host}/ws/${chosen.stack.name}`, {
+    c = await clients[client].connect(origin + path, {
+      WebSocket: sockets[socket],
       onmessage: (_, m) => { if (current() && m.type === "error") problem(m); },
       onclose: (e) => { if (current()) lost(e); },
     });
@@ -281,7 +286,7 @@ async function start() {
     Object.assign(radio, { type: "radio", name: "stack", value: s.name, required: true });
     radio.checked = last.stack ? s.name === last.stack.name : i === 0;
     const words = element("span", "words");
-    words.append(element("b", "", s.title), element("code", "", `/ws/${s.name}`));
+    words.append(element("b", "", s.title), element("code", "", s.path));
     label.append(radio, words);
     return label;
   }));

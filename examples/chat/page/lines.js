@@ -4,7 +4,7 @@
 
 const events = ["said", "joined", "left"];
 
-export function connect(url, { onmessage = () => {}, onclose = () => {} } = {}) {
+export function connect(url, { onmessage = () => {}, onclose = () => {}, WebSocket = globalThis.WebSocket } = {}) {
   const socket = new WebSocket(url);
   const asked = []; // in the order in which they are answered
   let topic = () => {};

@@ -1,7 +1,7 @@
 // A client for v1.msgpack.weft, with the same functions as client.js and as much of
 // msgpack as this page needs.
 
-export function connect(url, { every = 10000, onmessage = () => {}, onclose = () => {} } = {}) {
+export function connect(url, { every = 10000, onmessage = () => {}, onclose = () => {}, WebSocket = globalThis.WebSocket } = {}) {
   const socket = new WebSocket(url, "v1.msgpack.weft"), asked = new Map(), handlers = new Map();
   let next = 0, heard = 0, timer;
   const put = (m) => socket.send(encode("body" in m ? { ...m, body: encode(m.body) } : m));

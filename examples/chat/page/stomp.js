@@ -2,7 +2,7 @@
 // server sends each frame in a message of its own, as weft does. STOMP has no answers to
 // requests: weft's are a MESSAGE for the subscription in reply-to, which comes before the
 // RECEIPT. An error is the last that a server of STOMP says.
-export function connect(url, { every = 10000, onmessage = () => {}, onclose = () => {} } = {}) {
+export function connect(url, { every = 10000, onmessage = () => {}, onclose = () => {}, WebSocket = globalThis.WebSocket } = {}) {
   const socket = new WebSocket(url, "v12.stomp"), asked = new Map(), handlers = new Map();
   let next = 0, heard = 0, timer;
   const put = (command, headers, body) => socket.send(encode(command, headers, body));

@@ -1,4 +1,4 @@
-// Shows the frames of every WebSocket that this page opens. Clients need not know.
+// Shows what passes through a WebSocket, or through what has its interface.
 
 import { element, follow } from "./show.js";
 
@@ -62,11 +62,15 @@ function add(item) {
   });
 }
 
-globalThis.WebSocket = class extends WebSocket {
+/** Makes a class like Socket. onopen gets the name of the transport. */
+export const tap = (Socket, onopen) => class extends Socket {
   constructor(url, protocols) {
     super(url, protocols);
     this.binaryType = "arraybuffer";
-    this.addEventListener("open", () => note(`open ${new URL(url).pathname}${this.protocol && `, ${this.protocol}`}`));
+    this.addEventListener("open", () => {
+      onopen(this.transport ?? "websocket");
+      note(["open " + new URL(url).pathname, this.transport, this.protocol].filter(Boolean).join(", "));
+    });
     this.addEventListener("message", (e) => show("in", e.data));
     this.addEventListener("close", (e) => note(`closed ${e.code}${e.reason && `, ${e.reason}`}`));
   }
