@@ -68,3 +68,10 @@ func authenticate(next labstack.HandlerFunc) labstack.HandlerFunc {
 		return next(c)
 	}
 }
+
+// client passes on what it receives.
+type client struct{ messages chan string }
+
+func (c *client) Receive(m transport.Message) { c.messages <- string(m.Data) }
+func (c *client) Writable()                   {}
+func (c *client) Closed(error)                {}

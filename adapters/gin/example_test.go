@@ -67,3 +67,10 @@ func authenticate(c *gingonic.Context) {
 	}
 	c.Set("user", name)
 }
+
+// client passes on what it receives.
+type client struct{ messages chan string }
+
+func (c *client) Receive(m transport.Message) { c.messages <- string(m.Data) }
+func (c *client) Writable()                   {}
+func (c *client) Closed(error)                {}

@@ -18,6 +18,7 @@ import (
 	"github.com/weftws/weft/handler/handlertest"
 	"github.com/weftws/weft/subprotocol/raw"
 	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/sockjs"
 )
 
 func TestTableNamesAreUnique(t *testing.T) {
@@ -291,4 +292,16 @@ func BenchmarkServed(b *testing.B) {
 			b.Run(st.Carrier, func(b *testing.B) { handlertest.Benchmark(b, st) })
 		}
 	}
+}
+
+func TestRunSockJS(t *testing.T) {
+	t.Parallel()
+	handlertest.RunSockJS(t, func(ep *handler.Endpoint) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			tenant, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/of/"), "/")
+			//nolint:staticcheck // the key is that of routers whose keys are strings
+			r = r.WithContext(context.WithValue(r.Context(), "user", tenant))
+			sockjs.Mount("/of/"+tenant+"/sockjs", ep, nil).ServeHTTP(w, r)
+		})
+	})
 }
