@@ -429,5 +429,6 @@ func (s *session) fail() {
 		s.leg = nil
 	}
 	s.mu.Unlock()
+	s.in.discard() // nobody will receive it, and send requests wait for that
 	s.t.forget(s)
 }
