@@ -354,6 +354,25 @@ func TestClusterHandshake(t *testing.T) {
 	}
 }
 
+// TestClusterTarget: the owner gets the path and the query as the client has written them.
+func TestClusterTarget(t *testing.T) {
+	t.Parallel()
+	for _, target := range []string{"/0/s/xhr?a=1#b=2", "/%30/%73%3f%23%25/xhr/?a=%zz;b&&=", "/0/s/xhr"} {
+		got := ""
+		base, n := twoNodes(Options{}, func(r *http.Request) (*http.Response, error) {
+			got = r.URL.RequestURI()
+			return &http.Response{StatusCode: 204, Header: http.Header{}, Body: http.NoBody}, nil
+		})
+		r := httptest.NewRequest("POST", "/", nil)
+		var err error
+		r.RequestURI = base + target
+		r.URL, err = url.ParseRequestURI(r.RequestURI)
+		require.NoError(t, err)
+		n.ServeHTTP(httptest.NewRecorder(), r, &app{})
+		require.Equal(t, base+target, got)
+	}
+}
+
 // TestClusterOwner: a session is its owner's on whatever node, also where another node could
 // not tell who asks.
 func TestClusterOwner(t *testing.T) {

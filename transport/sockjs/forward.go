@@ -100,7 +100,7 @@ func (f *forwarding) run() {
 	f.w.WriteHeader(resp.StatusCode)
 	for {
 		if n > 0 {
-			watchdog.Reset(f.silence)
+			watchdog.Stop() // the client may take its time
 			if f.write(buf[:n]) != nil {
 				return
 			}
@@ -112,6 +112,7 @@ func (f *forwarding) run() {
 			f.cut()
 			return
 		}
+		watchdog.Reset(f.silence)
 		n, err = resp.Body.Read(buf)
 	}
 }
@@ -128,11 +129,11 @@ func (f *forwarding) ask(ctx context.Context) (*http.Response, error) {
 	u.Path = strings.TrimSuffix(peer.Path, "/") + q.base + q.URL.Path
 	u.RawPath = strings.TrimSuffix(peer.EscapedPath(), "/") + base.EscapedPath() + q.path
 	u.RawQuery = q.URL.RawQuery
-	out, err := http.NewRequestWithContext(ctx, q.Method, u.String(), bytes.NewReader(f.body))
+	out, err := http.NewRequestWithContext(ctx, q.Method, "", bytes.NewReader(f.body))
 	if err != nil {
 		return nil, err
 	}
-	out.Host = q.Host
+	out.URL, out.Host = &u, q.Host // not parsed again: that would cut the query at a #
 	out.Header = q.Header.Clone()
 	dropHops(out.Header)
 	if _, has := out.Header["User-Agent"]; !has {
