@@ -11,25 +11,19 @@ import (
 	"net/url"
 	"strings"
 	"time"
-
-	"github.com/weftws/weft/transport/internal/upgrade"
 )
 
 // errNoNode is why a request has no answer.
 var errNoNode = errors.New("sockjs: there is no such node")
 
-// hops are the headers that are about one connection.
+// hops are the headers that are about one connection. What a client lists in Connection is
+// none of them: it could take away from the owner's acceptor what was looked at here.
 var hops = []string{
 	"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 	"Expect", // the body has come
 }
 
 func dropHops(h http.Header) {
-	for _, line := range h["Connection"] {
-		for _, name := range upgrade.AppendTokens(nil, line) {
-			h.Del(name)
-		}
-	}
 	for _, name := range hops {
 		h.Del(name)
 	}
