@@ -542,3 +542,27 @@ func TestRefusedSessionLetsSendsGo(t *testing.T) {
 		require.Zero(t, b.Stats().Sessions)
 	})
 }
+
+// TestSessionEndsWhileItOpens: what the second poll has ended was not open any more, though the
+// first one's answer fails only then.
+func TestSessionEndsWhileItOpens(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		w := newWriter()
+		w.stalled, w.err = make(chan struct{}), io.ErrClosedPipe
+		first := make(chan struct{})
+		go func() {
+			defer close(first)
+			b.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/0/a/xhr", nil), b.app)
+		}()
+		synctest.Wait()
+		_, cancel, second := b.call("/0/a/xhr", "")
+		synctest.Wait()
+		cancel()
+		<-second
+		close(w.stalled)
+		<-first
+		require.Zero(t, b.Stats().Legs["xhr"].Open)
+	})
+}
