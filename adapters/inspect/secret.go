@@ -47,12 +47,9 @@ func short(name, n string) bool {
 	if !slices.ContainsFunc(secretNames, func(p string) bool { return strings.Contains(n, p) }) {
 		return false
 	}
-	letters := []rune(name)
-	is := func(i int, class func(rune) bool) bool { return i < len(letters) && class(letters[i]) }
-	begin := 0
+	letters, begin := []rune(name), 0
 	for i := 1; i <= len(letters); i++ {
-		if i < len(letters) && fold(letters[i]) >= 0 &&
-			!(is(i, unicode.IsUpper) && (is(i-1, unicode.IsLower) || is(i+1, unicode.IsLower))) {
+		if i < len(letters) && fold(letters[i]) >= 0 && !capital(letters, i) {
 			continue
 		}
 		if slices.Contains(secretNames, strings.TrimRight(plain(string(letters[begin:i])), "0123456789")) {
@@ -61,6 +58,12 @@ func short(name, n string) bool {
 		begin = i
 	}
 	return false
+}
+
+// capital reports whether a word begins at i, which is not 0, as in dbPass and in SMSOtp.
+func capital(letters []rune, i int) bool {
+	return unicode.IsUpper(letters[i]) &&
+		(!unicode.IsUpper(letters[i-1]) || i+1 < len(letters) && unicode.IsLower(letters[i+1]))
 }
 
 // plain returns the letters and digits of s as fold has them.

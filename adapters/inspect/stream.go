@@ -102,13 +102,13 @@ func (s *stream) send(v any) error {
 	return s.flush(line...)
 }
 
-// flush writes p, if it is not empty, and sees to it that what was written leaves, in a limited time. A server that can't do that
-// bounds its writes by itself, or leaves it to MaxViewers.
+// flush writes p and sees to it that it leaves, in a limited time. A server that can't
+// limit it bounds its writes by itself, or leaves it to MaxViewers.
 func (s *stream) flush(p ...byte) error {
 	_ = s.rc.SetWriteDeadline(time.Now().Add(writeTime))
 	// HTTP/2 ends an answer whose deadline passes, whether it writes or not.
 	defer s.rc.SetWriteDeadline(time.Time{}) //nolint:errcheck // as above
-	if len(p) > 0 {
+	if len(p) > 0 {                          // else the head is to leave, if that is possible
 		if _, err := s.w.Write(p); err != nil {
 			return err
 		}
