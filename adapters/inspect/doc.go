@@ -21,7 +21,8 @@
 //
 // [Options] may be nil. The page answers to this machine alone: the request must come from a loopback
 // address, ask for localhost or a loopback address (so that no name can be rebound to it), and have
-// passed no proxy. Options.AllowRemote lifts that: put your own log-in around the handler first.
+// passed no proxy; one that does not show in the request, with a Host of localhost, can't be told
+// from a browser here. Options.AllowRemote lifts that: put your own log-in around the handler first.
 //
 // # Semantics
 //

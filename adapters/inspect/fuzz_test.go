@@ -71,6 +71,7 @@ func FuzzMask(f *testing.F) {
 		"SEND\ndestination:/a\ncontent-length:25\n\n{\"a\":[{\"token\":\"SECRET\"}]}\x00SEND\ndestination:b\ntoken:SECRET\n\nx\x00",
 		"MESSAGE\ndestination:/a\nmessage-id:1\nsubscription:1\nx\\ctoken:SECRET\n\n\x00",
 		`{"type":"connect","version":"1","header":[["token","SECRET"],["a","b"]]}`,
+		`{"type":"connect","header":[["x/token: (old)","SECRET"],["dbPass","SECRET"]]}`,
 		`{"type":"send","destination":"/a","contentType":"application/json","text":"{\"pass\\u0077ord\":\"SECRET\"}"}`,
 		`{"type":"send","destination":"/a","body":{"a":"{\"b\":{\"Cookie\":[\"SECRET\"]}}"}}`,
 		`{"type":"deliver","base64":"eyJhIjoxfQ==","header":[["x-api-key","SECRET"]]}`,

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -129,6 +130,12 @@ func (i *Inspector) foreign(r *http.Request) string {
 	return ""
 }
 
+// proxyHeaders are what proxies add, besides X-Forwarded-For and the like.
+var proxyHeaders = []string{
+	"Cdn-Loop", "Cf-Connecting-Ip", "Client-Ip", "Fastly-Client-Ip", "Forwarded", "Forwarded-For", "True-Client-Ip", "Via",
+	"X-Client-Ip", "X-Cluster-Client-Ip", "X-Original-Forwarded-For", "X-Real-Ip",
+}
+
 // remote says why r is not from this machine, "" if it is.
 func remote(r *http.Request) string {
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -138,8 +145,11 @@ func remote(r *http.Request) string {
 	if !localName(r.Host) {
 		return "the request asks for another name than localhost"
 	}
+	if !r.ProtoAtLeast(1, 1) { // which no browser speaks, but nginx if nobody tells it not to
+		return "the request has passed a proxy"
+	}
 	for name := range r.Header {
-		if strings.HasPrefix(name, "X-Forwarded-") || name == "Forwarded" || name == "X-Real-Ip" || name == "Via" {
+		if strings.HasPrefix(name, "X-Forwarded") || slices.Contains(proxyHeaders, name) {
 			return "the request has passed a proxy"
 		}
 	}

@@ -8,9 +8,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -288,6 +290,45 @@ func TestWithoutFlush(t *testing.T) {
 	ins.ServeHTTP(flushless{w}, r)
 	require.Equal(t, 500, w.Code)
 	require.Contains(t, w.Body.String(), "flush")
+}
+
+// deadlines is a ResponseWriter that knows its latest deadline.
+type deadlines struct {
+	http.ResponseWriter
+	write time.Time
+}
+
+func (d *deadlines) SetWriteDeadline(t time.Time) error { d.write = t; return nil }
+func (d *deadlines) Unwrap() http.ResponseWriter        { return d.ResponseWriter }
+
+// HTTP/2 ends an answer whose deadline passes, also while there is nothing to say.
+func TestSilenceIsNoSlowness(t *testing.T) {
+	t.Parallel()
+	w := &deadlines{ResponseWriter: httptest.NewRecorder()}
+	s := begin(w)
+	require.NotNil(t, s)
+	require.Zero(t, w.write)
+	require.NoError(t, s.send(line{End: "x"}))
+	require.Zero(t, w.write)
+}
+
+// Two Inspectors may show one session, and watch it at once.
+func TestWatchFromTwoSides(t *testing.T) {
+	t.Parallel()
+	c := new(conn)
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for range 10_000 {
+				w := newWatch(1)
+				c.attach(w)
+				c.detach(w)
+			}
+		})
+	}
+	wg.Wait()
+	require.Nil(t, c.watches.Load())
+	require.LessOrEqual(t, unsafe.Sizeof(*c), uintptr(48), "as the package's comment says")
 }
 
 func TestSession(t *testing.T) {

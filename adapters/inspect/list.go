@@ -38,7 +38,7 @@ func (i *Inspector) row(endpoint string, s *handler.Session) row {
 	q := s.Queued()
 	r := row{
 		Endpoint: endpoint, ID: s.ID(), User: i.masker.clean(s.User()), Transport: s.Transport(), SubProtocol: s.SubProtocol(),
-		Path: i.masker.clean(s.Path()), Remote: remoteAddr(s),
+		Path: i.masker.clean(s.Path()), Remote: i.masker.clean(remoteAddr(s)),
 		Queued: q.Messages, QueuedBytes: q.Bytes, RoundTrip: roundTrip(s).Seconds() * 1000, Subscriptions: len(s.Subscriptions()),
 	}
 	_, r.Frames = transport.As[*conn](s.Conn())
@@ -112,7 +112,7 @@ func (i *Inspector) list(endpoint, query, order string, descending bool) listed 
 				out.Partial = true
 				break
 			}
-			if query != "" && !matches(s, query) {
+			if query != "" && !i.masker.matches(s, query) {
 				continue
 			}
 			out.Matches++
@@ -134,11 +134,13 @@ func (i *Inspector) list(endpoint, query, order string, descending bool) listed 
 	return out
 }
 
-// matches looks for query, which is in lower case, where it is quick to find.
-func matches(s *handler.Session, query string) bool {
+// matches looks for query, which is in lower case, where it is quick to find. What is masked
+// is not found, or it could be guessed letter by letter.
+func (m *masker) matches(s *handler.Session, query string) bool {
+	has := func(text string) bool { return strings.Contains(strings.ToLower(text), query) }
 	for _, text := range []string{s.ID(), s.User(), s.Path(), s.SubProtocol(), remoteAddr(s)} {
 		text, _ = prefix(text, maxName)
-		if strings.Contains(strings.ToLower(text), query) {
+		if has(text) && has(m.clean(text)) {
 			return true
 		}
 	}

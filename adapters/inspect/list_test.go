@@ -1,14 +1,22 @@
 package inspect
 
 import (
+	"context"
 	"fmt"
+	"net"
+	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/weftws/weft/handler"
 	"github.com/weftws/weft/subprotocol"
+	"github.com/weftws/weft/subprotocol/raw"
+	"github.com/weftws/weft/transport"
+	"github.com/weftws/weft/transport/pipe"
 )
 
 // However many sessions there are, an answer has few and comes soon.
@@ -84,4 +92,39 @@ func TestListOrder(t *testing.T) {
 	for order := range orders {
 		require.Len(t, users("sessions?sort="+order), maxRows)
 	}
+}
+
+// What is not shown can't be found either, or it could be guessed letter by letter.
+func TestListDoesNotFindSecrets(t *testing.T) {
+	t.Parallel()
+	e, closeAll := crowd(t, 1, func(int) string { return "ann token=abc" })
+	defer closeAll()
+	ins := New(nil)
+	ins.Add("e", e)
+	for query, n := range map[string]int{"ANN": 1, "token": 1, "/ws": 1, "abc": 0, "token=": 0} {
+		var l listed
+		get(ins, "sessions?q="+url.QueryEscape(query), &l)
+		require.Len(t, l.Rows, n, query)
+	}
+}
+
+// strange is an address that somebody else has written.
+type strange struct{ net.Addr }
+
+func (strange) String() string { return strings.Repeat("\u202e", 1000) + "token=abc" }
+
+func TestListOfStrangeAddresses(t *testing.T) {
+	t.Parallel()
+	e := handler.NewEndpoint(pipe.New(nil), handler.HandlerFunc(echo), handler.WithSubProtocols(raw.New(nil)))
+	a, err := e.Accept(&transport.Handshake{RemoteAddr: strange{}, Header: http.Header{}, Context: t.Context()})
+	require.NoError(t, err)
+	r := a.Open(deaf{})
+	ins := New(nil)
+	ins.Add("e", e)
+	var l listed
+	get(ins, "sessions", &l)
+	require.True(t, strings.HasPrefix(l.Rows[0].Remote, `\u{202e}`))
+	require.Less(t, len(l.Rows[0].Remote), 1000)
+	r.Closed(&transport.EndError{Code: 1000, Err: transport.ErrLocalClose})
+	require.NoError(t, e.Shutdown(context.Background()))
 }

@@ -120,7 +120,7 @@ func (p *printer) text(s string) {
 		switch {
 		case p.full():
 			return
-		case r == '\n', unicode.IsPrint(r):
+		case r == '\n', unicode.IsPrint(r) && !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r):
 			p.WriteRune(r)
 		default:
 			p.printf(`\u{%x}`, r)
@@ -204,7 +204,7 @@ func (p *printer) value(n node, named bool, depth int) {
 				p.mask()
 				continue
 			}
-			secret = p.names(item)
+			secret = p.names(item) || len(n.items) == 2 && item.kind == str && p.isSecret(item.text)
 			p.value(item, named, depth+1)
 		}
 		p.WriteByte(']')
@@ -224,7 +224,7 @@ func (p *printer) object(n node, depth int, special func(name string, v node) bo
 	// {"name":"token","value":"..."} says which secret it is in a value.
 	told := -1
 	for i := 1; i < len(n.items) && told < 0; i += 2 {
-		if p.names(n.items[i]) && !p.isSecret(n.items[i-1].text) {
+		if name := n.items[i-1].text; (p.names(n.items[i]) || name == "path" && p.leads(n.items[i])) && !p.isSecret(name) {
 			told = i
 		}
 	}
@@ -232,14 +232,17 @@ func (p *printer) object(n node, depth int, special func(name string, v node) bo
 	for i := 0; i < len(n.items) && !p.full(); i += 2 {
 		name, v := n.items[i], n.items[i+1]
 		p.comma(i > 0)
-		if isName(name.text) {
+		switch {
+		case name.kind >= array:
+			p.value(name, false, depth+1)
+		case isName(name.text):
 			p.quote(name.text)
-		} else {
+		default:
 			p.string(name.text, maxDepth, p.quote)
 		}
 		p.WriteByte(':')
 		switch {
-		case p.isSecret(name.text), told >= 0 && told != i+1:
+		case name.kind >= array, p.isSecret(name.text), told >= 0 && told != i+1:
 			p.mask()
 		case special != nil && special(name.text, v):
 		default:
@@ -317,8 +320,16 @@ func (p *printer) names(n node) bool {
 	return n.kind == str && len(n.text) <= 40 && len(strings.Fields(n.text)) <= 2 && isName(n.text) && p.isSecret(n.text)
 }
 
+// leads reports whether a path, such as JSON Patch has, ends at a credential.
+func (p *printer) leads(n node) bool {
+	if n.kind == array && len(n.items) > 0 {
+		n = n.items[len(n.items)-1]
+	}
+	return p.isSecret(n.text[strings.LastIndexByte(n.text, '/')+1:])
+}
+
 func isName(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool {
-		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(" _-.:$@", r)
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(" _-.:$@[]", r)
 	})
 }

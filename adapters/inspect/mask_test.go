@@ -54,6 +54,19 @@ func TestFrames(t *testing.T) {
 		{"bytes", "", "\xc1\xff", "", "(2 bytes)"},
 		{"a value without a name", "", `["` + planted + `",5]`, "JSON", `[(text, 11 bytes),•••]`},
 		{"a name and a value", "", `{"name":"API key","value":"Q7planted7Z"}`, "JSON", `{"name":"API key","value":•••}`},
+		{"a form's field", "", `{"name":"user[password]","value":"Q7planted7Z"}`, "JSON", `{"name":"user[password•••","value":•••}`},
+		{"JSON Patch", "", `{"op":"replace","path":"/user/password","value":"Q7planted7Z"}`, "JSON",
+			`{"op":•••,"path":"/user/password","value":•••}`},
+		{"a path of names", "", `{"path":["user","password"],"value":"Q7planted7Z"}`, "JSON", `{"path":["user","password"],"value":•••}`},
+		{"a pair of any name", envelopeJSON, `{"header":[["x/token: (old)","Q7planted7Z"]]}`, "JSON", `{"header":[["x/token•••",•••]]}`},
+		{"short names of words", "", `{"dbPass":"Q7planted7Z","user_pwd":"Q7planted7Z","connect.sid":"Q7planted7Z","pinCode":"Q7planted7Z","SMSOtp":"Q7planted7Z"}`,
+			"JSON", `{"dbPass":•••,"user_pwd":•••,"connect.sid":•••,"pinCode":•••,"SMSOtp":•••}`},
+		{"short names within words", "", `{"compass":"a","inside":"b","newsId":"c","spinning":"d"}`, "JSON", `{"compass":"a","inside":"b","newsId":"c","spinning":"d"}`},
+		{"a short name in a query", "", `{"url":"/?user_pass=Q7planted7Z"}`, "JSON", `{"url":"/?user_pass•••"}`},
+		{"a name of two words", "", `{"v":"the API key is Q7planted7Z"}`, "JSON", `{"v":"the API key•••"}`},
+		{"a key in PEM", "", `{"v":"-----BEGIN PRIVATE KEY-----\nQ7planted7Z"}`, "JSON", `{"v":"-----BEGIN PRIVATE KEY•••"}`},
+		{"escapes in JSON that is broken", "", `{"v":"{\"\\u0070assword\":\"Q7planted7Z\"} x"}`, "JSON", `{"v":"•••"}`},
+		{"a packed name that is no text", "", "\x81\x91\xa5token\xab" + planted, "msgpack", `{[(text, 5 bytes)]:•••}`},
 		{"a secret that says it is one", "", `{"a":"b","password":"secret-Q7planted7Z"}`, "JSON", `{"a":"b","password":•••}`},
 		{"a letter that folds", "", "{\"pa\u017fsword\":\"Q7planted7Z\"}", "JSON", "{\"pa\u017fsword\":•••}"},
 		{"a name in escapes", "", `{"pass\u0077ord":"Q7planted7Z"}`, "JSON", `{"password":•••}`},
@@ -67,6 +80,7 @@ func TestFrames(t *testing.T) {
 		{"STOMP in a value", "", `{"v":"CONNECT\npasscode:Q7planted7Z\n\n\u0000"}`, "JSON", "{\"v\":CONNECT\npasscode:•••\n}"},
 		{"XML in a value", "", `{"v":"<password>Q7planted7Z</password>"}`, "JSON", `{"v":"<password•••"}`},
 		{"what turns text around", "", "{\"v\":\"a\u202eb\u200b\\u0000\\n\"}", "JSON", `{"v":"a\u{202e}b\u{200b}\u{0}\n"}`},
+		{"a letter without ink", "", "{\"v\":\"a\u3164b\u034f\"}", "JSON", `{"v":"a\u{3164}b\u{34f}"}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -12,15 +13,21 @@ import (
 // mask stands where something is not shown.
 const mask = "•••"
 
-// A name is secret if one of these stands in it, or is all of it. Names are compared in
-// lower case and without what is neither a letter nor a digit: Api-Key is apikey.
+// A name is secret if one of secretParts stands in it, or one of its words is one of
+// secretNames. Names are compared in lower case and without what is neither a letter nor a
+// digit: Api-Key is apikey, and the words of dbPass and db_pass are db and pass.
 var (
 	secretParts = []string{
 		"accesskey", "apikey", "assertion", "authkey", "authorization", "bearer", "cookie", "credential", "csrf", "jwt",
-		"masterkey", "onetime", "passcode", "passphrase", "passwd", "password", "passwort", "privatekey", "secret",
+		"masterkey", "onetime", "passcode", "passphrase", "passwd", "password", "passwort", "privatekey", "pwd", "secret",
 		"sessid", "sessionid", "sessionkey", "sharedkey", "signature", "signingkey", "token", "xsrf",
 	}
-	secretNames = []string{"auth", "mfa", "otp", "pass", "pin", "pwd", "sid", "sig", "totp"}
+	secretNames = []string{"auth", "mfa", "otp", "pass", "pin", "sid", "sig", "totp"}
+
+	// What texts, which have spaces, say for some of secretParts.
+	secretPhrases = []string{
+		"access key", "api key", "master key", "private key", "session id", "session key", "shared key", "signing key",
+	}
 )
 
 // isSecret reports whether what has this name is a credential.
@@ -29,8 +36,34 @@ func (m *masker) isSecret(name string) bool {
 		return true
 	}
 	n := plain(name)
-	return slices.Contains(secretNames, n) || strings.HasSuffix(n, "auth") ||
-		slices.ContainsFunc(secretParts, func(p string) bool { return strings.Contains(n, p) })
+	return short(name, n) || slices.ContainsFunc(secretParts, func(p string) bool { return strings.Contains(n, p) })
+}
+
+// short reports whether name, which is n when it is plain, has a word of secretNames.
+func short(name, n string) bool {
+	if strings.HasSuffix(n, "auth") || slices.Contains(secretNames, n) {
+		return true
+	}
+	if !slices.ContainsFunc(secretNames, func(p string) bool { return strings.Contains(n, p) }) {
+		return false
+	}
+	letters, begin := []rune(name), 0
+	for i := 1; i <= len(letters); i++ {
+		if i < len(letters) && fold(letters[i]) >= 0 && !capital(letters, i) {
+			continue
+		}
+		if slices.Contains(secretNames, strings.TrimRight(plain(string(letters[begin:i])), "0123456789")) {
+			return true
+		}
+		begin = i
+	}
+	return false
+}
+
+// capital reports whether a word begins at i, which is not 0, as in dbPass and in SMSOtp.
+func capital(letters []rune, i int) bool {
+	return unicode.IsUpper(letters[i]) &&
+		(!unicode.IsUpper(letters[i-1]) || i+1 < len(letters) && unicode.IsLower(letters[i+1]))
 }
 
 // plain returns the letters and digits of s as fold has them.
@@ -63,7 +96,7 @@ func (m *masker) scan(s string) (string, bool) {
 	if cut >= 0 {
 		visible = s[:cut]
 	}
-	if strings.Contains(visible, "%") { // it may be said in the escapes of URLs
+	if strings.ContainsAny(visible, `%\`) { // it may be said in escapes
 		d := visible
 		for range 3 {
 			d = unescape(d)
@@ -78,7 +111,7 @@ func (m *masker) scan(s string) (string, bool) {
 	return visible + mask, true
 }
 
-// unescape resolves the escapes of URLs and leaves alone what is none.
+// unescape resolves the escapes of URLs, and of JSON by number, and leaves alone what is none.
 func unescape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -86,6 +119,13 @@ func unescape(s string) string {
 			if u, err := url.PathUnescape(s[i : i+3]); err == nil {
 				b.WriteString(u)
 				i += 2
+				continue
+			}
+		}
+		if strings.HasPrefix(s[i:], `\u`) && i+6 <= len(s) {
+			if u, err := strconv.ParseUint(s[i+2:i+6], 16, 16); err == nil {
+				b.WriteRune(rune(u))
+				i += 5
 				continue
 			}
 		}
@@ -111,8 +151,7 @@ func (m *masker) credential(s string) int {
 		if len(folded) == word {
 			return
 		}
-		w := string(folded[word:])
-		if slices.Contains(secretNames, w) || strings.HasSuffix(w, "auth") || m.secret != nil && m.secret(s[begin:end]) {
+		if short(s[begin:end], string(folded[word:])) || m.secret != nil && m.secret(s[begin:end]) {
 			earliest(end)
 		}
 	}
@@ -134,9 +173,11 @@ func (m *masker) credential(s string) int {
 	}
 	flush(len(s))
 	text := string(folded)
-	for _, p := range secretParts {
-		if i := strings.Index(text, p); i >= 0 {
-			earliest(ends[i+len(p)-1])
+	for _, all := range [][]string{secretParts, secretPhrases} {
+		for _, p := range all {
+			if i := strings.Index(text, p); i >= 0 {
+				earliest(ends[i+len(p)-1])
+			}
 		}
 	}
 	earliest(webToken(s))

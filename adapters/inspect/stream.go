@@ -80,8 +80,7 @@ func begin(w http.ResponseWriter) *stream {
 	s := &stream{w, http.NewResponseController(w)}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("X-Accel-Buffering", "no") // proxies that collect answers
-	s.deadline(time.Now().Add(writeTime))
-	if err := s.rc.Flush(); err != nil {
+	if err := s.flush(); err != nil {
 		if errors.Is(err, http.ErrNotSupported) {
 			http.Error(w, "what is around this handler can't flush answers", http.StatusInternalServerError)
 		}
@@ -90,13 +89,8 @@ func begin(w http.ResponseWriter) *stream {
 	return s
 }
 
-// deadline bounds a write. A server that can't do that bounds its writes by itself, or
-// leaves it to MaxViewers.
-func (s *stream) deadline(t time.Time) { _ = s.rc.SetWriteDeadline(t) }
-
 // send writes v as a line, and an empty one for nil.
 func (s *stream) send(v any) error {
-	s.deadline(time.Now().Add(writeTime))
 	line := []byte{'\n'}
 	if v != nil {
 		b, err := json.Marshal(v)
@@ -105,8 +99,19 @@ func (s *stream) send(v any) error {
 		}
 		line = append(b, '\n')
 	}
-	if _, err := s.w.Write(line); err != nil {
-		return err
+	return s.flush(line...)
+}
+
+// flush writes p and sees to it that it leaves, in a limited time. A server that can't
+// limit it bounds its writes by itself, or leaves it to MaxViewers.
+func (s *stream) flush(p ...byte) error {
+	_ = s.rc.SetWriteDeadline(time.Now().Add(writeTime))
+	// HTTP/2 ends an answer whose deadline passes, whether it writes or not.
+	defer s.rc.SetWriteDeadline(time.Time{}) //nolint:errcheck // as above
+	if len(p) > 0 {                          // else the head is to leave, if that is possible
+		if _, err := s.w.Write(p); err != nil {
+			return err
+		}
 	}
 	return s.rc.Flush()
 }
@@ -138,7 +143,6 @@ func (i *Inspector) serveFigures(w http.ResponseWriter, r *http.Request) {
 	if s == nil {
 		return
 	}
-	defer s.deadline(time.Time{})
 	tick := time.NewTicker(sampleTime)
 	defer tick.Stop()
 	last := int64(0)
@@ -190,19 +194,12 @@ func (i *Inspector) serveFrames(w http.ResponseWriter, r *http.Request) {
 	}
 	defer i.leave(&i.watching)
 	watch := newWatch(i.opts.MaxFrame)
-	i.mu.Lock()
 	c.attach(watch)
-	i.mu.Unlock()
-	defer func() {
-		i.mu.Lock()
-		defer i.mu.Unlock()
-		c.detach(watch)
-	}()
+	defer c.detach(watch)
 	st := begin(w)
 	if st == nil {
 		return
 	}
-	defer st.deadline(time.Time{})
 	i.follow(r.Context(), st, s, watch)
 }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -100,6 +101,7 @@ type conn struct {
 	transport.Conn
 	receiver transport.Receiver       // set before the transport has a Receiver
 	watches  atomic.Pointer[[]*watch] // nil if nobody watches; what it points to is immutable
+	mu       sync.Mutex               // held to change watches
 }
 
 func (c *conn) Unwrap() transport.Conn { return c.Conn }
@@ -129,8 +131,9 @@ func (r *receiver) Receive(m transport.Message) {
 	r.receiver.Receive(m)
 }
 
-// attach and detach must not run at once for one conn.
 func (c *conn) attach(w *watch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var all []*watch
 	if ws := c.watches.Load(); ws != nil {
 		all = slices.Clone(*ws)
@@ -140,6 +143,8 @@ func (c *conn) attach(w *watch) {
 }
 
 func (c *conn) detach(w *watch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	all := slices.DeleteFunc(slices.Clone(*c.watches.Load()), func(o *watch) bool { return o == w })
 	if len(all) == 0 {
 		c.watches.Store(nil)

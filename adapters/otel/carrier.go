@@ -3,6 +3,7 @@ package otel
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
@@ -55,9 +56,7 @@ func (c handshakeCarrier) Keys() []string        { return nil }
 // alone, in the place of what it has of that kind. It is for what StartSend is not
 // for: a Connect (see client.Options), or a message that is sent to one session.
 func (t *Telemetry) Inject(ctx context.Context, m *subprotocol.Message) {
-	for _, name := range t.fields {
-		m.Header.Del(name)
-	}
+	m.Header = slices.DeleteFunc(m.Header, t.carries)
 	t.opts.Propagator.Inject(ctx, (*Carrier)(&m.Header))
 }
 
@@ -74,6 +73,12 @@ func (t *Telemetry) extract(ctx context.Context, m *subprotocol.Message) (contex
 		return ctx, trace.SpanContext{}
 	}
 	return t.read(ctx, (*Carrier)(&m.Header))
+}
+
+// carries reports whether f is of trace context, in whatever case: not every receiver looks
+// at that.
+func (t *Telemetry) carries(f subprotocol.Field) bool {
+	return slices.ContainsFunc(t.fields, func(name string) bool { return strings.EqualFold(f.Name, name) })
 }
 
 // has reports whether h has a field of one of these names.

@@ -92,7 +92,7 @@ func TestClientsChooseNothing(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, c.SendReceipt(t.Context(), &subprotocol.Message{Destination: "/topic/x", Header: subprotocol.Header{
 			{Name: "traceparent", Value: traceparent}, {Name: "tracestate", Value: "a=b"}, {Name: "baggage", Value: "role=admin"},
-			{Name: "mine", Value: "1"},
+			{Name: "Traceparent", Value: traceparent}, {Name: "BAGGAGE", Value: "role=admin"}, {Name: "mine", Value: "1"},
 		}}))
 		var got subprotocol.Header
 		for d, err := range sub.Messages(t.Context()) {
@@ -106,6 +106,7 @@ func TestClientsChooseNothing(t *testing.T) {
 		require.Contains(t, got.Get("traceparent"), receive.SpanContext.TraceID().String()+"-"+receive.SpanContext.SpanID().String())
 		require.Len(t, got.Values("traceparent"), 1)
 		require.Equal(t, "1", got.Get("mine"))
+		require.Empty(t, got.Get("Traceparent")+got.Get("BAGGAGE"), "not every receiver looks at the case of names")
 		if trust {
 			require.Equal(t, "role=admin", seen)
 			require.Equal(t, "role=admin", got.Get("baggage"))
@@ -130,7 +131,7 @@ func TestNoProvider(t *testing.T) {
 	r.Message.Header = subprotocol.Header{{Name: "traceparent", Value: traceparent}, {Name: "mine", Value: "1"}, {Name: "baggage", Value: "a=b"}}
 	require.NoError(t, w.Middleware(handler.HandlerFunc(nothing)).Handle(r.Session.Context(), r))
 	require.Equal(t, subprotocol.Header{{Name: "mine", Value: "1"}}, r.Message.Header)
-	r.Message.Header = subprotocol.Header{{Name: "baggage", Value: "a=b"}}
+	r.Message.Header = subprotocol.Header{{Name: "Baggage", Value: "a=b"}}
 	require.NoError(t, w.Middleware(handler.HandlerFunc(nothing)).Handle(r.Session.Context(), r))
 	require.Empty(t, r.Message.Header)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -90,7 +91,7 @@ func (t *Telemetry) startInbound(ctx context.Context, f *form, r handler.Request
 		from, opts = ctx, linked(opts, remote)
 	}
 	ctx, span := t.tracer.Start(from, f.name, opts...)
-	if m.Kind == subprotocol.KindSend && (has(m.Header, t.fields) || span.SpanContext().IsValid()) {
+	if m.Kind == subprotocol.KindSend && (slices.ContainsFunc(m.Header, t.carries) || span.SpanContext().IsValid()) {
 		t.Inject(ctx, m)
 	}
 	if span.IsRecording() {

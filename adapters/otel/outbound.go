@@ -148,7 +148,7 @@ func (t *Telemetry) publish(
 	f := t.form(opPublish, 0, destination)
 	ctx, span := t.tracer.Start(ctx, f.name, f.start...)
 	c := *m
-	if span.SpanContext().IsValid() || has(m.Header, t.fields) {
+	if span.SpanContext().IsValid() || slices.ContainsFunc(m.Header, t.carries) {
 		c.Header = make(subprotocol.Header, len(m.Header), len(m.Header)+len(t.fields))
 		copy(c.Header, m.Header)
 		t.Inject(ctx, &c)

@@ -280,3 +280,33 @@ func TestClusterMaxForwards(t *testing.T) {
 		require.Equal(t, 204, ask(endpoint(n, b.app), "POST", base+"/0/s/xhr_send").Code)
 	})
 }
+
+// TestClusterSlowClient: the time that a client needs to take an answer is not the owner's
+// silence.
+func TestClusterSlowClient(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		base, n := twoNodes(Options{WriteTimeout: -1}, func(r *http.Request) (*http.Response, error) {
+			body := io.MultiReader(strings.NewReader("o\n"), ctxReader{r.Context(), strings.NewReader("h\n")})
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(body)}, nil
+		})
+		w := newWriter()
+		w.stalled = make(chan struct{})
+		time.AfterFunc(time.Minute, func() { close(w.stalled) })
+		n.ServeHTTP(w, httptest.NewRequest("POST", base+"/0/s/xhr_streaming", nil), &app{})
+		require.Equal(t, "o\nh\n", w.take())
+	})
+}
+
+// ctxReader reads nothing once its context is done.
+type ctxReader struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r ctxReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
+}

@@ -324,7 +324,7 @@ func TestClusterHandshake(t *testing.T) {
 	session := all[0].base(t) + "/000/s"
 	forged := all[1].cluster.mark(&request{Request: &http.Request{Method: "POST", RemoteAddr: "203.0.113.9:1"}, base: "/base", path: "/other"})
 	for _, mark := range []string{"", "x", forged} {
-		headers := []string{"X-Forwarded-For", "192.0.2.1", "X-Token", "abc", "Connection", "X-Hop", "X-Hop", "1", "User-Agent", ""}
+		headers := []string{"X-Forwarded-For", "192.0.2.1", "X-Token", "abc", "Connection", "X-Token, X-Forwarded-For, " + forwardedHeader, "User-Agent", ""}
 		if mark != "" {
 			headers = append(headers, forwardedHeader, mark)
 		}
@@ -348,9 +348,27 @@ func TestClusterHandshake(t *testing.T) {
 				continue
 			}
 			require.Equal(t, "192.0.2.1, 127.0.0.1", h.Header.Get("X-Forwarded-For"))
-			require.Empty(t, h.Header.Get("X-Hop"))
 			require.Empty(t, h.Header.Values("User-Agent"))
 		}
+	}
+}
+
+// TestClusterTarget: the owner gets the path and the query as the client has written them.
+func TestClusterTarget(t *testing.T) {
+	t.Parallel()
+	for _, target := range []string{"/0/s/xhr?a=1#b=2", "/%30/%73%3f%23%25/xhr/?a=%zz;b&&=", "/0/s/xhr"} {
+		got := ""
+		base, n := twoNodes(Options{}, func(r *http.Request) (*http.Response, error) {
+			got = r.URL.RequestURI()
+			return &http.Response{StatusCode: 204, Header: http.Header{}, Body: http.NoBody}, nil
+		})
+		r := httptest.NewRequest("POST", "/", nil)
+		var err error
+		r.RequestURI = base + target
+		r.URL, err = url.ParseRequestURI(r.RequestURI)
+		require.NoError(t, err)
+		n.ServeHTTP(httptest.NewRecorder(), r, &app{})
+		require.Equal(t, base+target, got)
 	}
 }
 

@@ -11,25 +11,19 @@ import (
 	"net/url"
 	"strings"
 	"time"
-
-	"github.com/weftws/weft/transport/internal/upgrade"
 )
 
 // errNoNode is why a request has no answer.
 var errNoNode = errors.New("sockjs: there is no such node")
 
-// hops are the headers that are about one connection.
+// hops are the headers that are about one connection. What a client lists in Connection is
+// none of them: it could take away from the owner's acceptor what was looked at here.
 var hops = []string{
 	"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 	"Expect", // the body has come
 }
 
 func dropHops(h http.Header) {
-	for _, line := range h["Connection"] {
-		for _, name := range upgrade.AppendTokens(nil, line) {
-			h.Del(name)
-		}
-	}
 	for _, name := range hops {
 		h.Del(name)
 	}
@@ -100,7 +94,7 @@ func (f *forwarding) run() {
 	f.w.WriteHeader(resp.StatusCode)
 	for {
 		if n > 0 {
-			watchdog.Reset(f.silence)
+			watchdog.Stop() // the client may take its time
 			if f.write(buf[:n]) != nil {
 				return
 			}
@@ -112,6 +106,7 @@ func (f *forwarding) run() {
 			f.cut()
 			return
 		}
+		watchdog.Reset(f.silence)
 		n, err = resp.Body.Read(buf)
 	}
 }
@@ -128,11 +123,11 @@ func (f *forwarding) ask(ctx context.Context) (*http.Response, error) {
 	u.Path = strings.TrimSuffix(peer.Path, "/") + q.base + q.URL.Path
 	u.RawPath = strings.TrimSuffix(peer.EscapedPath(), "/") + base.EscapedPath() + q.path
 	u.RawQuery = q.URL.RawQuery
-	out, err := http.NewRequestWithContext(ctx, q.Method, u.String(), bytes.NewReader(f.body))
+	out, err := http.NewRequestWithContext(ctx, q.Method, "", bytes.NewReader(f.body))
 	if err != nil {
 		return nil, err
 	}
-	out.Host = q.Host
+	out.URL, out.Host = &u, q.Host // not parsed again: that would cut the query at a #
 	out.Header = q.Header.Clone()
 	dropHops(out.Header)
 	if _, has := out.Header["User-Agent"]; !has {

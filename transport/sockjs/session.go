@@ -36,6 +36,7 @@ type session struct {
 
 	mu      sync.Mutex
 	state   state
+	counted bool    // as one that is open
 	leg     *leg    // attached: it takes the frames
 	writing *leg    // the latest that is in a write
 	legs    int     // receive requests that have not ended
@@ -177,8 +178,15 @@ func (s *session) settle(err error) {
 		s.leg = nil
 	}
 	s.arm(s.t.opts.DisconnectDelay)
-	s.t.stats.ended(s.opener)
+	s.uncount()
 	s.in.settle(err)
+}
+
+func (s *session) uncount() {
+	if s.counted {
+		s.counted = false
+		s.t.stats.ended(s.opener)
+	}
 }
 
 // interrupt ends the session because a receive request was broken off.
@@ -371,13 +379,10 @@ func (s *session) heartbeat(l *leg) bool {
 // begin opens a new session on l: it asks the acceptor, writes the open frame, and hands
 // the session over.
 func (s *session) begin(l *leg, w http.ResponseWriter, h *transport.Handshake, a transport.Acceptor) {
-	counted, opened := false, false
+	opened := false
 	defer func() {
 		if !opened { // refused, gone, or the application panics
 			s.fail()
-			if counted {
-				s.t.stats.ended(s.opener)
-			}
 		}
 	}()
 	ctx, cancel := context.WithTimeout(l.ctx, s.t.opts.HandshakeTimeout)
@@ -403,13 +408,16 @@ func (s *session) begin(l *leg, w http.ResponseWriter, h *transport.Handshake, a
 		admission.Abort(err)
 		return
 	}
+	s.mu.Lock()
 	if !last {
-		s.mu.Lock()
 		s.state, s.leg = stateOpen, l
-		s.mu.Unlock()
 	}
 	s.t.stats.opened(s.opener)
-	counted = true
+	s.counted = true
+	if s.state == stateOver { // the next request has done that
+		s.uncount()
+	}
+	s.mu.Unlock()
 	s.in.open(admission.Open(s))
 	opened = true
 	if last {
@@ -423,11 +431,13 @@ func (s *session) begin(l *leg, w http.ResponseWriter, h *transport.Handshake, a
 func (s *session) fail() {
 	s.mu.Lock()
 	s.state = stateOver
+	s.uncount()
 	s.goodbye = appendClose(nil, codeInterrupted, textInterrupted)
 	if s.leg != nil {
 		s.leg.awake()
 		s.leg = nil
 	}
 	s.mu.Unlock()
+	s.in.discard() // nobody will receive it, and send requests wait for that
 	s.t.forget(s)
 }

@@ -520,3 +520,49 @@ func TestBinary(t *testing.T) {
 		<-p.closed
 	})
 }
+
+// TestRefusedSessionLetsSendsGo: a send request that came while the acceptor was asked does
+// not wait for ever.
+func TestRefusedSessionLetsSendsGo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		refuse := make(chan struct{})
+		b.app.accept = func(*transport.Handshake) error {
+			<-refuse
+			return &transport.Refusal{Status: 401, Text: "who are you?"}
+		}
+		_, _, opened := b.call("/0/a/xhr", "")
+		synctest.Wait()
+		_, _, sent := b.call("/0/a/xhr_send", `["x"]`)
+		synctest.Wait()
+		close(refuse)
+		<-opened
+		<-sent
+		require.Zero(t, b.Stats().Sessions)
+	})
+}
+
+// TestSessionEndsWhileItOpens: what the second poll has ended was not open any more, though the
+// first one's answer fails only then.
+func TestSessionEndsWhileItOpens(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		w := newWriter()
+		w.stalled, w.err = make(chan struct{}), io.ErrClosedPipe
+		first := make(chan struct{})
+		go func() {
+			defer close(first)
+			b.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/0/a/xhr", nil), b.app)
+		}()
+		synctest.Wait()
+		_, cancel, second := b.call("/0/a/xhr", "")
+		synctest.Wait()
+		cancel()
+		<-second
+		close(w.stalled)
+		<-first
+		require.Zero(t, b.Stats().Legs["xhr"].Open)
+	})
+}
