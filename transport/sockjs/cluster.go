@@ -63,7 +63,9 @@ type Cluster struct {
 	RoundTripper http.RoundTripper
 
 	// MaxForwards bounds the requests that wait for other nodes; further ones get 503. The
-	// default is 65536, negative means no limit.
+	// default is 16384, below the number of ports that Linux has for connections to one
+	// address: without one more, a node reads as gone. Over HTTP/2 it may be higher.
+	// Negative means no limit.
 	MaxForwards int
 }
 
@@ -95,7 +97,7 @@ func newCluster(c *Cluster) *cluster {
 	}
 	own := &cluster{Cluster: *c}
 	own.Key = bytes.Clone(c.Key)
-	set(&own.MaxForwards, 1<<16, math.MaxInt)
+	set(&own.MaxForwards, 1<<14, math.MaxInt)
 	if own.RoundTripper == nil {
 		own.RoundTripper = newRoundTripper()
 	}
