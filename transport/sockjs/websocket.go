@@ -51,6 +51,7 @@ type framed struct {
 	closing bool
 	cause   *transport.EndError   // why this side ends the connection, if Close was not called
 	said    *transport.CloseError // the peer's close frame
+	local   *transport.EndError   // how Close has ended the connection
 	one     [1]transport.Message  // what inner.Write is given
 }
 
@@ -136,6 +137,7 @@ func (f *framed) end(code transport.StatusCode, reason string, cause *transport.
 	}
 	f.closing = true
 	f.cause = cause
+	f.local = &transport.EndError{Code: code, Err: transport.ErrLocalClose}
 	f.in.discard()
 	late := false
 	if f.framing.byes && (cause == nil || !errors.Is(cause, errBroken)) {
@@ -287,6 +289,8 @@ func (f *framed) Closed(err error) {
 		err = f.cause
 	case f.said != nil:
 		err = f.said
+	case f.local != nil && transport.CloseStatus(err) != 0:
+		err = f.local // the peer has answered the close frame of this protocol first
 	}
 	if f.opened != nil && !f.greeted {
 		f.greeted = true
