@@ -139,11 +139,12 @@ func (f *framed) end(code transport.StatusCode, reason string, cause *transport.
 	f.cause = cause
 	f.local = &transport.EndError{Code: code, Err: transport.ErrLocalClose}
 	f.in.discard()
-	late := false
+	said, late := false, false
 	if f.framing.byes && (cause == nil || !errors.Is(cause, errBroken)) {
 		bye := transport.Message{Type: transport.MessageText, Data: appendClose(nil, code, reason)}
-		ok, err := f.send(bye)
-		if late = !ok && err == nil; late {
+		var err error
+		said, err = f.send(bye)
+		if late = !said && err == nil; late {
 			l := &leaving{room: make(chan struct{}, 1), over: make(chan struct{})}
 			l.room <- struct{}{} // it may have come already
 			f.leaving.Store(l)
@@ -154,7 +155,10 @@ func (f *framed) end(code transport.StatusCode, reason string, cause *transport.
 	if late {
 		return nil
 	}
-	return f.inner.Close(code, reason)
+	if err := f.inner.Close(code, reason); err != nil && !said { // the peer may answer that frame at once
+		return err
+	}
+	return nil
 }
 
 // leaving is what the goroutine of a close frame that did not fit waits for.
