@@ -57,7 +57,7 @@ type DialerOptions struct {
 	MaxFrameSize int
 
 	// Window is how many bytes of messages, each counting 64 more, may wait for the receiver
-	// before no further frame is read. The default is 256 KiB. A server ends a session
+	// before only one further frame is read. The default is 256 KiB. A server ends a session
 	// that it can't write to for long, or that does not poll for some seconds (weft's
 	// after 10 s and 5 s): if the window is small, a short pause of the receiver does it. A
 	// WebSocket stops reading at once.

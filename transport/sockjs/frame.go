@@ -1,6 +1,7 @@
 package sockjs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
@@ -123,12 +124,15 @@ func appendScript(dst, frame []byte) []byte {
 
 // appendPercent appends frame for an event: clients decode what is percent-encoded there.
 func appendPercent(dst, frame []byte) []byte {
-	for _, c := range frame {
-		if dst = append(dst, c); c == '%' {
-			dst = append(dst, '2', '5')
+	for {
+		plain, rest, ok := bytes.Cut(frame, []byte{'%'})
+		dst = append(dst, plain...)
+		if !ok {
+			return dst
 		}
+		dst = append(dst, "%25"...)
+		frame = rest
 	}
-	return dst
 }
 
 // appendClose appends a close frame.

@@ -33,8 +33,12 @@ func kit(name string, engine func(size int, closeTimeout time.Duration) both) tr
 		if engine != nil {
 			ws = engine(size, s.CloseTimeout)
 		} else {
-			// That the client has gone away between two polls is noticed only by these.
-			o.DisconnectDelay, o.CloseTimeout = 2*time.Second, cmp.Or(s.CloseTimeout, 300*time.Millisecond)
+			// That the client has gone away between two polls is noticed only by these. A
+			// delay that is short is short for a client on a slow machine too.
+			o.CloseTimeout = cmp.Or(s.CloseTimeout, 300*time.Millisecond)
+			if name == nameXHRPolling {
+				o.DisconnectDelay = 3 * time.Second
+			}
 		}
 		tr := New(ws, o)
 		ep := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { tr.ServeHTTP(w, r, s.Acceptor) })

@@ -97,6 +97,14 @@ func (e *events) next() ([]byte, error) {
 func decodePercent(p []byte) []byte {
 	w := 0
 	for i := 0; i < len(p); {
+		plain := bytes.IndexByte(p[i:], '%')
+		if plain < 0 {
+			plain = len(p) - i
+		}
+		w += copy(p[w:], p[i:i+plain])
+		if i += plain; i == len(p) {
+			break
+		}
 		var seq [utf8.UTFMax]byte
 		n := 0
 		for n < len(seq) && !utf8.FullRune(seq[:n]) {
@@ -108,8 +116,8 @@ func decodePercent(p []byte) []byte {
 			n++
 		}
 		r, size := utf8.DecodeRune(seq[:n])
-		if r == utf8.RuneError && size <= 1 || n > 0 && bytes.IndexByte([]byte(";/?:@&=+$,#"), seq[0]) >= 0 {
-			p[w] = p[i]
+		if r == utf8.RuneError && size <= 1 || bytes.IndexByte([]byte(";/?:@&=+$,#"), seq[0]) >= 0 {
+			p[w] = '%'
 			w++
 			i++
 			continue

@@ -294,10 +294,12 @@ func (q *requests) hangUp() {
 // below.
 func (q *requests) receive() error {
 	for {
-		if err := q.room(); err != nil {
-			return err
-		}
+		// What is ahead of the receiver is one frame more than there is room for: only who
+		// reads finds that an answer is over, and must ask again.
 		f, err := q.frame()
+		if err == nil {
+			err = q.room()
+		}
 		switch {
 		case err != nil:
 			return err

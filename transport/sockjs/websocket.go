@@ -51,6 +51,7 @@ type framed struct {
 	closing bool
 	cause   *transport.EndError   // why this side ends the connection, if Close was not called
 	said    *transport.CloseError // the peer's close frame
+	local   *transport.EndError   // how Close has ended the connection
 	one     [1]transport.Message  // what inner.Write is given
 }
 
@@ -136,12 +137,14 @@ func (f *framed) end(code transport.StatusCode, reason string, cause *transport.
 	}
 	f.closing = true
 	f.cause = cause
+	f.local = &transport.EndError{Code: code, Err: transport.ErrLocalClose}
 	f.in.discard()
-	late := false
+	said, late := false, false
 	if f.framing.byes && (cause == nil || !errors.Is(cause, errBroken)) {
 		bye := transport.Message{Type: transport.MessageText, Data: appendClose(nil, code, reason)}
-		ok, err := f.send(bye)
-		if late = !ok && err == nil; late {
+		var err error
+		said, err = f.send(bye)
+		if late = !said && err == nil; late {
 			l := &leaving{room: make(chan struct{}, 1), over: make(chan struct{})}
 			l.room <- struct{}{} // it may have come already
 			f.leaving.Store(l)
@@ -152,7 +155,10 @@ func (f *framed) end(code transport.StatusCode, reason string, cause *transport.
 	if late {
 		return nil
 	}
-	return f.inner.Close(code, reason)
+	if err := f.inner.Close(code, reason); err != nil && !said { // the peer may answer that frame at once
+		return err
+	}
+	return nil
 }
 
 // leaving is what the goroutine of a close frame that did not fit waits for.
@@ -287,6 +293,8 @@ func (f *framed) Closed(err error) {
 		err = f.cause
 	case f.said != nil:
 		err = f.said
+	case f.local != nil && transport.CloseStatus(err) != 0:
+		err = f.local // the peer has answered the close frame of this protocol first
 	}
 	if f.opened != nil && !f.greeted {
 		f.greeted = true
