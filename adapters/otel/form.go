@@ -29,7 +29,7 @@ const (
 	keyStatus      = attribute.Key("weft.status")      // of a delivery: sent, queued ...
 	keyDelivery    = attribute.Key("weft.delivery.count")
 	keyCloseStatus = attribute.Key("weft.close.status")
-	keyClosedBy    = attribute.Key("weft.close.by") // client or server
+	keyClosedBy    = attribute.Key("weft.close.by") // client or server; not there if the connection broke
 	keyEndpoint    = attribute.Key("weft.endpoint")
 	keyReason      = attribute.Key("weft.reason")
 	keyDirection   = attribute.Key("weft.direction")

@@ -19,6 +19,7 @@ import (
 	"github.com/weftws/weft/subprotocol"
 	"github.com/weftws/weft/transport"
 	"github.com/weftws/weft/transport/gobwas"
+	"github.com/weftws/weft/transport/pipe"
 )
 
 // TestHandshake: connect belongs to the request that opened the session, where the Connect comes
@@ -127,16 +128,28 @@ func TestRefusedConnect(t *testing.T) {
 	}
 }
 
-// TestDisconnect: the span says how the session ended.
+// TestDisconnect: the span says how the session ended, and who ended it.
 func TestDisconnect(t *testing.T) {
 	t.Parallel()
-	for by, end := range map[string]func(*handler.Session, *client.Client) error{
-		"server": func(s *handler.Session, _ *client.Client) error { return s.Close(4001, "enough") },
-		"client": func(_ *handler.Session, c *client.Client) error { return c.Close(context.Background()) },
+	leave := func(_ *handler.Session, c *client.Client) error { return c.Close(context.Background()) }
+	for name, tc := range map[string]struct {
+		protocol   string
+		end        func(*handler.Session, *client.Client) error
+		by, status string
+	}{
+		"server": {"raw", func(s *handler.Session, _ *client.Client) error { return s.Close(4001, "enough") }, "server", "4001"},
+		"client": {"raw", leave, "client", "1000"},
+		// The server closes the connection of a client that has said that it goes.
+		"disconnect": {"stomp", leave, "client", "1000"},
+		"lost": {"raw", func(s *handler.Session, _ *client.Client) error {
+			c, _ := transport.As[*pipe.Conn](s.Conn())
+			c.Cut()
+			return nil
+		}, "", "1006"},
 	} {
 		w := watch(t, nil)
 		sessions := make(chan *handler.Session, 1)
-		s := serve(t, "gobwas", "raw", handler.HandlerFunc(func(_ context.Context, r handler.Request) error {
+		s := serve(t, "pipe", tc.protocol, handler.HandlerFunc(func(_ context.Context, r handler.Request) error {
 			if r.Message.Kind == subprotocol.KindConnect {
 				sessions <- r.Session
 			}
@@ -144,13 +157,13 @@ func TestDisconnect(t *testing.T) {
 		}), w.Options()...)
 		c := s.dial(t, nil)
 		sess := <-sessions
-		require.NoError(t, end(sess, c))
+		require.NoError(t, tc.end(sess, c), name)
 		<-c.Done()
 		<-sess.Context().Done()
 		require.NoError(t, s.ep.Shutdown(t.Context()))
 		s.stop()
 		got := attributes(w.one(t, "disconnect"))
-		require.Equal(t, by, got["weft.close.by"])
-		require.Equal(t, map[string]string{"server": "4001", "client": "1000"}[by], got["weft.close.status"])
+		require.Equal(t, tc.by, got["weft.close.by"], name)
+		require.Equal(t, tc.status, got["weft.close.status"], name)
 	}
 }

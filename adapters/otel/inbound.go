@@ -126,15 +126,24 @@ func connectAttributes(s *handler.Session) []attribute.KeyValue {
 	return attrs
 }
 
-// closeAttributes say how a session ended: with which status, and who said so.
+// closeAttributes say how a session ended: with which status, and who said so: nobody,
+// if the connection broke.
 func closeAttributes(cause error) []attribute.KeyValue {
 	if e, ok := errors.AsType[*transport.CloseError](cause); ok {
 		return []attribute.KeyValue{keyCloseStatus.Int(int(e.Code)), keyClosedBy.String("client")}
 	}
-	if e, ok := errors.AsType[*transport.EndError](cause); ok {
-		return []attribute.KeyValue{keyCloseStatus.Int(int(e.Code)), keyClosedBy.String("server")}
+	e, ok := errors.AsType[*transport.EndError](cause)
+	if !ok {
+		return nil
 	}
-	return nil
+	attrs := []attribute.KeyValue{keyCloseStatus.Int(int(e.Code))}
+	switch {
+	case errors.Is(cause, handler.ErrDisconnected):
+		attrs = append(attrs, keyClosedBy.String("client"))
+	case e.Code != transport.StatusAbnormalClosure:
+		attrs = append(attrs, keyClosedBy.String("server"))
+	}
+	return attrs
 }
 
 // end ends span and measures. s is nil where there is no session.

@@ -29,7 +29,7 @@
 // # Semantics
 //
 // All names begin with weft_. The labels endpoint and transport say whose a number is;
-// subprotocol is the one that was announced, "none" without one.
+// subprotocol is the one that was announced, "none" without one, as over SockJS's HTTP requests.
 //
 // What a handler sees is counted when it returns (received_messages_total by class, kind and
 // result: ok; refused, a *subprotocol.Error; failed, anything else), with the time that it

@@ -87,6 +87,10 @@ type DialerOptions struct {
 	// Failed, if not nil, is told which transport has failed and why, before Dial goes on
 	// with the next one. It must not wait.
 	Failed func(transport string, err error)
+
+	// Opened, if not nil, is told which transport has opened a session, before anything is
+	// received on it. It is for those who do not have the Conn, as with handler/client. It must not wait.
+	Opened func(transport string)
 }
 
 func (o *DialerOptions) withDefaults() DialerOptions {
@@ -100,6 +104,9 @@ func (o *DialerOptions) withDefaults() DialerOptions {
 	c.Transports = slices.Clone(c.Transports)
 	if c.Failed == nil {
 		c.Failed = func(string, error) {}
+	}
+	if c.Opened == nil {
+		c.Opened = func(string) {}
 	}
 	set(&c.MaxMessageSize, 1<<20, math.MaxInt)
 	quoted := 6*min(c.MaxMessageSize, 1<<24) + maxFrame
@@ -217,14 +224,18 @@ func (d *Dialer) approach(ctx context.Context, c *client, cfg *transport.DialCon
 	limit := max(d.opts.AttemptTimeout, 2*roundTripTimeout(in.roundTrip))
 	var failed attempts
 	for _, name := range d.opts.Transports {
+		opened := func(c transport.Conn) transport.Receiver {
+			d.opts.Opened(name)
+			return open(c)
+		}
 		conn, err := d.attempt(ctx, limit, func(ctx context.Context) (dialed, error) {
 			switch {
 			case name != nameWebSocket:
-				return d.dialRequests(ctx, c, receivers[name], open)
+				return d.dialRequests(ctx, c, receivers[name], opened)
 			case in.WebSocket != nil && !*in.WebSocket:
 				return nil, errors.New("server has none")
 			default:
-				return d.dialWebSocket(ctx, c, cfg, open)
+				return d.dialWebSocket(ctx, c, cfg, opened)
 			}
 		})
 		if err == nil {

@@ -52,16 +52,21 @@ func TestDialerFallsBack(t *testing.T) {
 						h.ServeHTTP(w, r)
 					})
 				})
-				var failed []string
-				d := NewDialer(gobwas.New(nil), &DialerOptions{AttemptTimeout: time.Minute, Failed: func(name string, err error) {
-					failed = append(failed, name)
-					if name != nameWebSocket || !told {
-						_, ok := errors.AsType[*transport.Refusal](err)
-						require.True(t, ok, "%s: %v", name, err)
-					}
-				}})
+				var failed, opened []string
+				d := NewDialer(gobwas.New(nil), &DialerOptions{
+					AttemptTimeout: time.Minute,
+					Failed: func(name string, err error) {
+						failed = append(failed, name)
+						if name != nameWebSocket || !told {
+							_, ok := errors.AsType[*transport.Refusal](err)
+							require.True(t, ok, "%s: %v", name, err)
+						}
+					},
+					Opened: func(name string) { opened = append(opened, name) },
+				})
 				l := dial(t, d, hs.URL+"/echo", nil)
 				require.Equal(t, want, nameOf(t, l.conn))
+				require.Equal(t, []string{want}, opened)
 				require.Equal(t, order[:i], append([]string{}, failed...))
 				// 100%25 would be another text for whoever decodes too much or too little.
 				for _, s := range append(texts[:9:9], "100%25 %41 %E2%82%AC %", strings.Repeat("x", 60_000)) {

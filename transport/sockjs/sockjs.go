@@ -57,10 +57,10 @@
 //
 // Dial asks the server for info, and tries websocket, xhr-streaming, eventsource and
 // xhr-polling, each with a session of its own, until one has sent the open frame in time;
-// [TransportNamer] tells which. Write takes 32 KiB of messages besides those that are being
-// sent, in one request at a time. Close sends what was taken, then breaks off the request that
-// waits: over requests the server learns neither code nor reason, and not at once if it
-// happens between two polls.
+// DialerOptions.Opened and [TransportNamer] tell which. Write takes 32 KiB of messages
+// besides those that are being sent, in one request at a time. Close sends what was taken,
+// then breaks off the request that waits: over requests the server learns neither code nor
+// reason, and not at once if it happens between two polls.
 //
 // What comes is read as far as DialerOptions.Window. A close frame gives a CloseError, with the
 // protocol's own codes among them, such as 2010. An answer that breaks off, a refusal, silence
