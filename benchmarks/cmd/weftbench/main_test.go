@@ -203,7 +203,7 @@ func TestBadInput(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"-scenario", "ecko"}, `no scenario "ecko"; there are: echo, idle, fanout, handshake, queue, open, mixed, soak`},
+		{[]string{"-scenario", "ecko"}, `no scenario "ecko"; there are: echo, idle, fanout, handshake, queue, open, mixed, sockjs, soak`},
 		{[]string{"-rows", "gobwas-bear/raw"}, `no row "gobwas-bear/raw"; there are: gobwas-bare/raw, gobwas/raw, `},
 		{[]string{"-base", "nobody"}, `no row (-base) "nobody"; there are: gobwas-bare/raw, `},
 		{[]string{"-rows", "["}, "syntax error in pattern"},
