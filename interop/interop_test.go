@@ -23,6 +23,10 @@ import (
 // patience bounds every wait for another process.
 const patience = 2 * time.Minute
 
+// lifetime bounds a process, should its test not live to end it. A test may have to wait for
+// all others while its server runs.
+const lifetime = 20 * time.Minute
+
 // python is Debian's own, which is where python3-websockets lands.
 const python = "/usr/bin/python3"
 
@@ -84,7 +88,7 @@ type process struct {
 // start runs a program and ends it with the test, however the test ends.
 func start(t *testing.T, name string, args ...string) *process {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), lifetime)
 	p := &process{cmd: exec.CommandContext(ctx, name, args...), lines: make(chan string, 1024)}
 	p.cmd.Stderr = &p.errs
 	p.cmd.WaitDelay = 5 * time.Second
