@@ -19,9 +19,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// lifetime bounds a broker's process even if the test that started it is gone.
-const lifetime = "8m"
-
 // debianBroker is somebody else's broker on loopback, with the user guest/guest. It may be
 // stopped and started again, on the same addresses.
 type debianBroker struct {
@@ -175,7 +172,7 @@ func launch(t *testing.T, env []string, sign, name string, args ...string) *daem
 		out:   &output{sign: []byte(sign), found: make(chan struct{})},
 		ended: make(chan struct{}),
 	}
-	cmd := exec.Command("timeout", append([]string{"--kill-after=10s", lifetime, name}, args...)...)
+	cmd := exec.Command("timeout", append([]string{"--kill-after=10s", fmt.Sprintf("%.0fs", lifetime.Seconds()), name}, args...)...)
 	cmd.Env = env
 	cmd.Stdout, cmd.Stderr = d.out, d.out
 	cmd.WaitDelay = 5 * time.Second
